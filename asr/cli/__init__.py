@@ -1,0 +1,35 @@
+"""The command line: one thin file a command, each parsing, calling and printing.
+
+Command modules import torch and numba inside their functions, so that ``asr --help`` is instant.
+"""
+
+import os
+import sys
+
+import typer
+
+from asr.errors import UserError
+
+app = typer.Typer(
+    name="asr",
+    help="Speech recognition you own: transcribe, train, measure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one line on stderr and exit status 1."""
+    from asr.cli import commands
+
+    commands.register(app)
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"asr: {error}\n")
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has what it wanted; Python must not flush into it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,144 @@
+"""Utterances and manifests: JSON lines with the field's common keys.
+
+A line is ``{"audio_filepath": "a.flac", "duration": 3.2, "text": "HELLO", ...}``, as NeMo and lhotse
+users know it. Paths are relative to the manifest's folder. Keys this module does not know are kept in
+``Utterance.extra`` and written back.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr.errors import UserError
+from asr.files import atomic_write
+
+_KNOWN = ("id", "audio_filepath", "offset", "duration", "text", "speaker", "sample_rate", "confidence")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One stretch of speech.
+
+    Attributes:
+        id: Unique within a manifest.
+        audio_filepath: Absolute or relative to the working directory once read from a manifest.
+        duration: Seconds.
+        offset: Seconds from the start of the file.
+        text: Reference transcript; None where it is not known.
+        speaker: Speaker label, if known.
+        sample_rate: Rate of the file in Hz, if known.
+        confidence: Trust in the text, 0 to 1 (1 for human transcripts).
+        extra: Every other key of the manifest line.
+    """
+
+    id: str
+    audio_filepath: str
+    duration: float
+    offset: float = 0.0
+    text: str | None = None
+    speaker: str | None = None
+    sample_rate: int | None = None
+    confidence: float = 1.0
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
+    """Read a manifest.
+
+    Raises:
+        UserError: the file is missing, a line is broken (named by number) or an id occurs twice.
+    """
+    utterances = list(iterate_manifest(path))
+    lines: dict[str, int] = {}
+    for number, utterance in enumerate(utterances, start=1):
+        if utterance.id in lines:
+            raise UserError(
+                f"{path}: the id {utterance.id!r} occurs twice (entries {lines[utterance.id]} and {number}); "
+                "give every utterance an id of its own"
+            )
+        lines[utterance.id] = number
+    return utterances
+
+
+def iterate_manifest(path: str | os.PathLike[str]) -> Iterator[Utterance]:
+    """Yield the utterances of a manifest one by one; raises as :func:`read_manifest`, ids unchecked."""
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _parse_line(line, path, number)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read this manifest ({_reason(error)})") from error
+
+
+def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:
+    """Write a manifest atomically; audio paths become relative to its folder."""
+    folder = Path(path).resolve().parent
+    with atomic_write(path) as stream:
+        for utterance in utterances:
+            stream.write(json.dumps(to_json(utterance, folder), ensure_ascii=False) + "\n")
+
+
+def to_json(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    """The manifest line of an utterance, as a dictionary, with its path relative to ``folder``."""
+    line: dict[str, Any] = {
+        "id": utterance.id,
+        "audio_filepath": os.path.relpath(Path(utterance.audio_filepath).resolve(), folder),
+        "duration": utterance.duration,
+    }
+    if utterance.offset:
+        line["offset"] = utterance.offset
+    for key in ("text", "speaker", "sample_rate"):
+        if getattr(utterance, key) is not None:
+            line[key] = getattr(utterance, key)
+    if utterance.confidence != 1.0:
+        line["confidence"] = utterance.confidence
+    return line | utterance.extra
+
+
+def default_id(audio_filepath: str, offset: float) -> str:
+    """The id of a manifest line that has none: its path as written, and where in the file it starts."""
+    return f"{audio_filepath}@{offset:g}" if offset else audio_filepath
+
+
+def _parse_line(line: str, path: Path, number: int) -> Utterance:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: line {number} is not JSON ({error.msg}); write one object a line") from error
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}: line {number} is not a JSON object")
+    audio_filepath = entry.get("audio_filepath")
+    if not isinstance(audio_filepath, str) or not audio_filepath:
+        raise UserError(f"{path}: line {number} has no 'audio_filepath'")
+    offset = _number(entry, "offset", 0.0, path, number)
+    text = entry.get("text")
+    if text is not None and not isinstance(text, str):
+        raise UserError(f"{path}: line {number}: 'text' is not a string")
+    speaker, sample_rate = entry.get("speaker"), entry.get("sample_rate")
+    return Utterance(
+        id=str(entry.get("id") or default_id(audio_filepath, offset)),
+        audio_filepath=str(path.parent / audio_filepath),
+        duration=_number(entry, "duration", None, path, number),
+        offset=offset,
+        text=text,
+        speaker=None if speaker is None else str(speaker),
+        sample_rate=None if sample_rate is None else int(sample_rate),
+        confidence=_number(entry, "confidence", 1.0, path, number),
+        extra={key: value for key, value in entry.items() if key not in _KNOWN},
+    )
+
+
+def _number(entry: dict[str, Any], key: str, default: float | None, path: Path, number: int) -> float:
+    value = entry.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise UserError(f"{path}: line {number}: {key!r} must be a number of at least 0, not {value!r}")
+    return float(value)
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()

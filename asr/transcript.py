@@ -1,0 +1,63 @@
+"""What a recogniser says about a recording."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its times (seconds from the start of the recording) and confidence (0 to 1)."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Words between two pauses; times in seconds."""
+
+    text: str
+    start: float
+    end: float
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One reading of an utterance.
+
+    Attributes:
+        text: Words separated by single spaces.
+        score: Log-probability; with a language model its weighted score is in it.
+        tokens: Token ids of the best path, blanks and repeats removed.
+        frames: Encoder frame at which each token was emitted.
+        words: Words with times and confidences, where the decoder gives them.
+    """
+
+    text: str
+    score: float = 0.0
+    tokens: tuple[int, ...] = ()
+    frames: tuple[int, ...] = ()
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of a recording.
+
+    Attributes:
+        text: Words separated by single spaces; empty where nothing was said.
+        segments: The text cut at pauses.
+        words: All words with times in seconds and confidences.
+        duration: Length of the recording in seconds.
+        score: Log-probability of the best hypothesis.
+        alternatives: Further hypotheses (n-best), best first.
+    """
+
+    text: str
+    segments: tuple[Segment, ...] = ()
+    words: tuple[Word, ...] = ()
+    duration: float = 0.0
+    score: float = 0.0
+    alternatives: tuple[Hypothesis, ...] = ()
