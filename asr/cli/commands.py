@@ -1,13 +1,13 @@
-"""Which module holds which command."""
+"""Which module holds which command; the order is that of ``asr --help``."""
+
+from importlib import import_module
 
 import typer
 
+MODULES = ("transcribe", "train", "decode", "evaluate", "score", "prepare")
+
 
 def register(app: typer.Typer) -> None:
-    """Add every command to the application."""
-    from asr.cli import decode, evaluate, info, lexicon, lm, plot, prepare, score, train, transcribe
-
-    for module in (transcribe, train, decode, evaluate):
-        module.register(app)
-    for module in (prepare, score, lm, lexicon, plot, info):
-        module.register(app)
+    """Let every command module add its commands to the application."""
+    for name in MODULES:
+        import_module(f"asr.cli.{name}").register(app)
