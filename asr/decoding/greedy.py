@@ -3,6 +3,7 @@
 Graves et al. 2006, "Connectionist Temporal Classification", section 3.2.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from asr.errors import UserError
@@ -44,7 +45,7 @@ def greedy_decode(
     starts[:, 1:] &= path[:, 1:] != path[:, :-1]
     hypotheses = []
     for number, total in enumerate(totals):
-        if total != total:
+        if math.isnan(total):
             raise UserError(f"utterance {number + 1} of the batch: emissions hold NaN; the model is broken")
         where = starts[number].nonzero()[:, 0]
         tokens = path[number, where].tolist()
