@@ -86,7 +86,8 @@ def read_samples(
             _check_format(name, rate, sound.channels)
             if offset:
                 sound.seek(min(round(offset * rate), sound.frames))
-            samples = sound.read(-1 if duration is None else round(duration * rate), "float32", always_2d=True)
+            frames = -1 if duration is None else round(duration * rate)
+            samples = sound.read(frames, "float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError):
         samples, rate = _read_with_ffmpeg(name, None if isinstance(source, str | os.PathLike) else opened)
         start = round(offset * rate)

@@ -1,0 +1,254 @@
+"""Subsampling and stacked recurrent layers: plain RNN, LSTM or GRU, one- or bidirectional.
+
+A bidirectional layer is two one-direction passes: the second hears each utterance's valid frames in
+reverse. That equals a packed sequence (within rounding) but stays on oneDNN's fast kernel, and it makes
+the result independent of padding. On bfloat16 input the kernels run in bfloat16 over float32 weights.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.errors import UserError
+from asr.frontend import valid_frames
+from asr.subsampling import STRIDES, build_subsampling
+
+CELLS = {"rnn": 1, "lstm": 4, "gru": 3}  # gates of each cell
+NONLINEARITIES = ("tanh", "relu")
+SUBSAMPLING = ("conv2d", "conv1d", "stack")
+
+State = list[Any]
+"""Hidden state carried from chunk to chunk: what subsampling left over, then one entry a layer."""
+
+
+@dataclass
+class EncoderConfig:
+    """Shape of the encoder.
+
+    Attributes:
+        cell: ``rnn``, ``lstm`` or ``gru``.
+        nonlinearity: ``tanh`` or ``relu``, for the plain RNN.
+        bidirectional: Hear each utterance in both directions.
+        layers, hidden_size: Number of layers; units per direction.
+        projection: Size to which each layer's output is projected (0: none).
+        residual, layer_norm: Add each layer's input to its output; normalise each layer's input.
+        subsampling: ``conv2d``, ``conv1d`` or ``stack``.
+        subsampling_factor: Feature frames per encoder frame, 2 to 4.
+        channels: Channels of the convolutions.
+        dropout: Probability; one mask serves all frames of an utterance.
+    """
+
+    cell: str = "lstm"
+    nonlinearity: str = "tanh"
+    bidirectional: bool = True
+    layers: int = 3
+    hidden_size: int = 320
+    projection: int = 0
+    residual: bool = True
+    layer_norm: bool = True
+    subsampling: str = "conv2d"
+    subsampling_factor: int = 4
+    channels: int = 32
+    dropout: float = 0.1
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for a value outside its choices."""
+        choices = {
+            "cell": CELLS,
+            "nonlinearity": NONLINEARITIES,
+            "subsampling": SUBSAMPLING,
+            "subsampling_factor": STRIDES,
+        }
+        for key, allowed in choices.items():
+            if getattr(self, key) not in allowed:
+                names = ", ".join(str(choice) for choice in allowed)
+                raise UserError(f"encoder.{key}: {getattr(self, key)!r} is not one of {names}")
+
+
+class _ReverseTime(torch.autograd.Function):
+    """Reverse valid frames. The reversal is its own inverse, so the gradient is the same selection."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        return x.reshape(-1, x.shape[2]).index_select(0, index).view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (index,) = ctx.saved_tensors
+        flat = gradient.reshape(-1, gradient.shape[2])
+        return flat.index_select(0, index).view(gradient.shape), None
+
+
+def reversal_index(lengths: Tensor, frames: int) -> Tensor:
+    """Flat index ``(batch * frames,)`` that reverses each utterance's valid frames in place."""
+    time = torch.arange(frames, device=lengths.device)
+    reversed_time = torch.where(
+        valid_frames(lengths, frames), lengths.unsqueeze(1) - 1 - time, time.expand(len(lengths), -1)
+    )
+    return (reversed_time + torch.arange(len(lengths), device=lengths.device).unsqueeze(1) * frames).flatten()
+
+
+class Recurrence(nn.Module):
+    """One direction of one recurrent layer; parameters are named and shaped as in ``nn.LSTM``."""
+
+    def __init__(self, cell: str, nonlinearity: str, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.kernel = f"rnn_{nonlinearity}" if cell == "rnn" else cell
+        self.cell, self.hidden_size = cell, hidden_size
+        rows = CELLS[cell] * hidden_size
+        bound = hidden_size**-0.5
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size).uniform_(-bound, bound))
+        self.bias_ih = nn.Parameter(torch.zeros(rows))
+        self.bias_hh = nn.Parameter(torch.zeros(rows))
+        if cell == "lstm":
+            # An open forget gate lets early training see far back (Jozefowicz et al. 2015).
+            nn.init.ones_(self.bias_ih[hidden_size : 2 * hidden_size])
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """``(batch, time, input)`` to ``(batch, time, hidden)`` and the state after the last frame."""
+        weights = [
+            weight.to(x.dtype) for weight in (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        ]
+        if state is None:
+            zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
+            state = (zeros, zeros) if self.cell == "lstm" else zeros
+        run = getattr(torch._VF, self.kernel)
+        y, *after = run(x, state, weights, True, 1, 0.0, self.training, False, True)
+        return y, tuple(after) if self.cell == "lstm" else after[0]
+
+
+class RecurrentLayer(nn.Module):
+    """Normalise, run both directions, project, drop out, add the input."""
+
+    def __init__(self, config: EncoderConfig, input_size: int) -> None:
+        super().__init__()
+        directions = 2 if config.bidirectional else 1
+        width = config.hidden_size * directions
+        self.norm = nn.LayerNorm(input_size) if config.layer_norm else None
+        shape = (config.cell, config.nonlinearity, input_size, config.hidden_size)
+        self.forward_pass = Recurrence(*shape)
+        self.backward_pass = Recurrence(*shape) if config.bidirectional else None
+        self.projection = nn.Linear(width, config.projection) if config.projection else None
+        self.output_size = config.projection or width
+        self.residual = config.residual and self.output_size == input_size
+        self.dropout = config.dropout
+
+    def forward(self, x: Tensor, reversal: Tensor | None, state: Any = None) -> tuple[Tensor, Any]:
+        """``(batch, time, input)`` to ``(batch, time, output_size)``; state of the forward direction."""
+        inputs = x
+        if self.norm is not None:
+            x = layer_norm(x, self.norm)
+        y, state = self.forward_pass(x, state)
+        if self.backward_pass is not None:
+            backward, _ = self.backward_pass(_ReverseTime.apply(x, reversal))
+            y = torch.cat([y, _ReverseTime.apply(backward, reversal)], dim=2)
+        if self.projection is not None:
+            y = linear(y, self.projection)
+        if self.training and self.dropout:
+            keep = 1 - self.dropout
+            y = y * torch.empty_like(y[:, :1]).bernoulli_(keep).div_(keep)
+        return (inputs + y if self.residual else y), state
+
+
+class RecurrentStack(nn.Module):
+    """The recurrent layers without subsampling: for anything that is a sequence of vectors."""
+
+    def __init__(self, config: EncoderConfig, input_size: int) -> None:
+        super().__init__()
+        config.check()
+        layers: list[RecurrentLayer] = []
+        for _ in range(config.layers):
+            layers.append(RecurrentLayer(config, layers[-1].output_size if layers else input_size))
+        self.layers = nn.ModuleList(layers)
+        self.bidirectional = config.bidirectional
+        self.output_size = layers[-1].output_size if layers else input_size
+
+    def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
+        """Run all layers.
+
+        Args:
+            x: ``(batch, time, input_size)``; bfloat16 input runs bfloat16 kernels.
+            lengths: int64 ``(batch,)``, valid frames; what is beyond them is never heard backwards.
+            state: Of the same call on the frames before these (one-directional only).
+
+        Returns:
+            The output of each layer ``(batch, time, output_size)``, and the state after the last frame.
+        """
+        reversal = reversal_index(lengths, x.shape[1]) if self.bidirectional else None
+        outputs, states = [], []
+        for number, layer in enumerate(self.layers):
+            x, after = layer(x, reversal, state[number] if state else None)
+            outputs.append(x)
+            states.append(after)
+        return outputs, states
+
+
+class Encoder(nn.Module):
+    """Subsampling and recurrent layers."""
+
+    def __init__(self, config: EncoderConfig, features: int) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        self.subsampling = build_subsampling(
+            config.subsampling, features, config.subsampling_factor, config.channels
+        )
+        self.recurrent = RecurrentStack(config, int(self.subsampling.output_size))
+        self.output_size = self.recurrent.output_size
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Encode whole utterances.
+
+        Args:
+            features: ``(batch, frames, mel_bins)``, zero beyond each length.
+            lengths: int64 ``(batch,)``.
+
+        Returns:
+            Output of each layer ``(batch, encoder frames, output_size)``, and lengths ``(batch,)``.
+        """
+        x, lengths = self.subsampling(features, lengths)
+        outputs, _ = self.recurrent(x, lengths)
+        return outputs, lengths
+
+    def stream(
+        self, features: Tensor, state: State | None = None, final: bool = False
+    ) -> tuple[list[Tensor], State]:
+        """Encode the next frames of an utterance, carrying the hidden state.
+
+        Args:
+            features: ``(batch, frames, mel_bins)``, the frames after those already given.
+            state: What the call before returned; None at the start.
+            final: These are the last frames.
+
+        Returns:
+            Output of each layer for the encoder frames that are complete, and the state.
+
+        Raises:
+            UserError: the encoder is bidirectional and cannot know the future.
+        """
+        if self.config.bidirectional:
+            raise UserError("this model is bidirectional: only a one-directional one carries its state")
+        held, recurrent = state or (None, None)
+        x, held = self.subsampling.stream(features, held, final)
+        if not x.shape[1]:
+            empty = x.new_zeros(x.shape[0], 0, self.output_size)
+            return [empty] * self.config.layers, [held, recurrent]
+        outputs, recurrent = self.recurrent(x, torch.full((len(x),), x.shape[1]), recurrent)
+        return outputs, [held, recurrent]
+
+
+def linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """A linear layer in the precision of its input."""
+    return functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """Layer normalisation in the precision of its input (the statistics are float32 all the same)."""
+    return functional.layer_norm(
+        x, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps
+    )

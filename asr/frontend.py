@@ -1,0 +1,114 @@
+"""Waveforms to normalised log-mel filter banks.
+
+Frames are cut without padding at the ends, so that a frame depends on its own 25 ms only and an
+utterance's features do not depend on what else is in the batch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+
+@dataclass
+class FrontendConfig:
+    """Settings of the feature front end.
+
+    Attributes:
+        sample_rate: Hz; audio at another rate is resampled before it comes here.
+        mel_bins: Number of triangular filters on the mel scale.
+        window, hop: Length and distance of frames in seconds.
+        low_frequency, high_frequency: Edges of the filter bank in Hz.
+        cmvn: ``utterance`` normalises each bin to zero mean and unit variance over the utterance and adds
+            ``floor`` times the utterance's mean energy before the logarithm, which makes features
+            independent of gain and hides what lossy codecs cut away; ``fixed`` only shifts and scales by
+            constants, as a model that hears the utterance piece by piece must.
+        floor: Energy added before the logarithm (relative to the mean for ``utterance``).
+    """
+
+    sample_rate: int = 16_000
+    mel_bins: int = 80
+    window: float = 0.025
+    hop: float = 0.010
+    low_frequency: float = 20.0
+    high_frequency: float = 7600.0
+    cmvn: str = "utterance"
+    floor: float = 1e-5
+
+
+# Mean and spread of log-mel energies of read speech at ordinary gain: only the scale matters, since the
+# encoder's first layer learns the rest.
+FIXED_MEAN, FIXED_SCALE = -4.0, 4.0
+
+
+class Frontend(nn.Module):
+    """Log-mel filter bank with cepstral mean and variance normalisation (on the log-mel bins)."""
+
+    def __init__(self, config: FrontendConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.window = round(config.window * config.sample_rate)
+        self.hop = round(config.hop * config.sample_rate)
+        fft_size = 1 << (self.window - 1).bit_length()
+        self.mel = MelSpectrogram(
+            sample_rate=config.sample_rate,
+            n_fft=fft_size,
+            win_length=fft_size,
+            hop_length=self.hop,
+            f_min=config.low_frequency,
+            f_max=config.high_frequency,
+            n_mels=config.mel_bins,
+            center=False,
+            window_fn=self._window,
+        )
+        self.frame_samples = fft_size
+
+    def _window(self, size: int) -> Tensor:
+        """A Hann window of the frame's length, centred in the FFT's."""
+        missing = size - self.window
+        return nn.functional.pad(torch.hann_window(self.window), (missing // 2, missing - missing // 2))
+
+    def frames(self, samples: Tensor | int) -> Tensor | int:
+        """Frames that so many samples give (0 when shorter than one frame)."""
+        count = (samples - self.frame_samples) // self.hop + 1
+        return count.clamp(min=0) if isinstance(count, Tensor) else max(count, 0)
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute features.
+
+        Args:
+            waveforms: float32 ``(batch, samples)``, padded with anything.
+            lengths: int64 ``(batch,)``, samples of each.
+
+        Returns:
+            Features ``(batch, frames, mel_bins)``, zero beyond each length, and lengths ``(batch,)``.
+        """
+        frame_lengths = self.frames(lengths)
+        assert isinstance(frame_lengths, Tensor)
+        if waveforms.shape[1] < self.frame_samples:
+            empty = waveforms.new_zeros(len(waveforms), 0, self.config.mel_bins)
+            return empty, torch.zeros_like(lengths)
+        energies = self.mel(waveforms.float()).transpose(1, 2)
+        valid = valid_frames(frame_lengths, energies.shape[1]).unsqueeze(-1)
+        if self.config.cmvn == "fixed":
+            features = ((energies + self.config.floor).log_() - FIXED_MEAN) / FIXED_SCALE
+        else:
+            features = self._normalise(energies, valid, frame_lengths)
+        return features.masked_fill_(~valid, 0.0), frame_lengths
+
+    def _normalise(self, energies: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
+        energies = energies.masked_fill(~valid, 0.0)
+        count = lengths.clamp(min=1).view(-1, 1, 1)
+        mean_energy = energies.sum((1, 2), keepdim=True) / (count * energies.shape[2])
+        log_mel = (energies + self.config.floor * mean_energy + 1e-12).log_().masked_fill_(~valid, 0.0)
+        mean = log_mel.sum(1, keepdim=True) / count
+        centred = (log_mel - mean).masked_fill_(~valid, 0.0)
+        variance = centred.square().sum(1, keepdim=True) / count
+        return centred / (variance + 1e-2).sqrt_()
+
+
+def valid_frames(lengths: Tensor, frames: int) -> Tensor:
+    """Boolean mask ``(batch, frames)``: True where a frame belongs to the utterance."""
+    return torch.arange(frames, device=lengths.device) < lengths.unsqueeze(1)

@@ -1,0 +1,148 @@
+"""Text to token ids and back: characters, phones (through a lexicon) or word pieces.
+
+Token 0 is always the CTC blank. A model directory keeps the tokens in ``tokens.txt``, one a line in the
+order of their ids; that file is all a decoder needs.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from asr.errors import UserError
+from asr.files import atomic_write
+
+BLANK = "<blank>"
+SPACE = "|"
+CHARACTERS = (BLANK, SPACE, "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+PHONES = (
+    *(BLANK, "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH"),
+    *("IH", "IY", "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW"),
+    *("V", "W", "Y", "Z", "ZH"),
+)
+UNITS = ("characters", "phones", "wordpieces")
+
+
+class UnknownSymbol(UserError):
+    """Text that the tokens cannot spell (a foreign letter, a word without pronunciation)."""
+
+
+class Tokenizer(Protocol):
+    """What every kind of unit can do."""
+
+    units: str
+    tokens: list[str]
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; raises :class:`UnknownSymbol` where a word cannot be written."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Words (or phones) separated by single spaces."""
+
+
+class CharacterTokenizer:
+    """Letters; ``|`` stands between words."""
+
+    units = "characters"
+
+    def __init__(self, tokens: Sequence[str] = CHARACTERS) -> None:
+        self.tokens = list(tokens)
+        self._ids = {token: number for number, token in enumerate(self.tokens)}
+
+    def encode(self, text: str) -> list[int]:
+        try:
+            return [self._ids[symbol] for symbol in SPACE.join(text.split())]
+        except KeyError as error:
+            raise UnknownSymbol(
+                f"{error.args[0]!r} in {text!r} is not among the model's characters"
+            ) from None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        text = "".join(self.tokens[number] for number in ids if number)
+        return " ".join(text.replace(SPACE, " ").split())
+
+
+class PhoneTokenizer:
+    """Phones of a lexicon's first pronunciations; decoding to words needs a lexicon in the beam search."""
+
+    units = "phones"
+
+    def __init__(
+        self, tokens: Sequence[str] = PHONES, pronunciations: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self.tokens = list(tokens)
+        self._ids = {token: number for number, token in enumerate(self.tokens)}
+        self._pronunciations = pronunciations or {}
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for word in text.split():
+            phones = self._pronunciations.get(word)
+            if phones is None:
+                raise UnknownSymbol(f"{word!r} has no pronunciation in the lexicon")
+            try:
+                ids += [self._ids[phone] for phone in phones]
+            except KeyError as error:
+                raise UnknownSymbol(
+                    f"{error.args[0]!r}, a phone of {word!r}, is not among the tokens"
+                ) from None
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self.tokens[number] for number in ids if number)
+
+
+class WordPieceTokenizer:
+    """Byte-pair pieces; ``▁`` opens a word. Needs the package ``sentencepiece``."""
+
+    units = "wordpieces"
+
+    def __init__(self, model_file: str | os.PathLike[str]) -> None:
+        try:
+            from sentencepiece import SentencePieceProcessor
+        except ImportError as error:
+            raise UserError("word pieces need sentencepiece: pip install 'asr-ctc[wordpieces]'") from error
+        self.model_file = Path(model_file)
+        if not self.model_file.is_file():
+            raise UserError(f"{model_file}: no such word-piece model; make it with sentencepiece's spm_train")
+        self._processor = SentencePieceProcessor(model_file=str(model_file))
+        pieces = [self._processor.id_to_piece(number) for number in range(self._processor.get_piece_size())]
+        self.tokens = [BLANK, *pieces]
+
+    def encode(self, text: str) -> list[int]:
+        ids = self._processor.encode(text)
+        if self._processor.unk_id() in ids:
+            raise UnknownSymbol(f"{text!r} has a letter that the word pieces lack")
+        return [number + 1 for number in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self._processor.decode([number - 1 for number in ids if number]).split())
+
+
+def character_tokenizer(texts: Iterable[str]) -> CharacterTokenizer:
+    """English characters, and any other letter that occurs in the texts."""
+    found = set().union(*(set(text) for text in texts)) - set(CHARACTERS)
+    extra = sorted(symbol for symbol in found if not re.match(r"\s", symbol))
+    return CharacterTokenizer([*CHARACTERS, *extra])
+
+
+def read_tokens(path: str | os.PathLike[str]) -> list[str]:
+    """Read ``tokens.txt``.
+
+    Raises:
+        UserError: missing, or its first line is not the blank.
+    """
+    try:
+        tokens = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the model's tokens ({error})") from error
+    if not tokens or tokens[0] != BLANK:
+        raise UserError(f"{path}: the first token must be {BLANK}")
+    return tokens
+
+
+def write_tokens(path: str | os.PathLike[str], tokens: Sequence[str]) -> None:
+    """Write ``tokens.txt``, one token a line in the order of their ids."""
+    with atomic_write(path) as stream:
+        stream.write("\n".join(tokens) + "\n")
