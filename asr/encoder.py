@@ -77,7 +77,7 @@ class _ReverseTime(torch.autograd.Function):
         return x.reshape(-1, x.shape[2]).index_select(0, index).view(x.shape)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
         flat = gradient.reshape(-1, gradient.shape[2])
         return flat.index_select(0, index).view(gradient.shape), None
@@ -198,7 +198,7 @@ class Encoder(nn.Module):
         self.subsampling = build_subsampling(
             config.subsampling, features, config.subsampling_factor, config.channels
         )
-        self.recurrent = RecurrentStack(config, int(self.subsampling.output_size))
+        self.recurrent = RecurrentStack(config, self.subsampling.output_size)
         self.output_size = self.recurrent.output_size
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -4,6 +4,7 @@ Every kind gives ``ceil(frames / factor)`` encoder frames, computes an utterance
 input alone (padding is zeroed before each convolution), and can run piece by piece with the same result.
 """
 
+import math
 from typing import cast
 
 import torch
@@ -56,7 +57,7 @@ class ConvolutionalSubsampling(nn.Module):
         if dimensions == 2:
             self.first = cast(nn.Module, nn.Conv2d(1, channels, KERNEL))
             self.second = cast(nn.Module, nn.Conv2d(channels, channels, KERNEL))
-            self.output_size = channels * -(-(-(-features // 2)) // 2)
+            self.output_size = channels * math.ceil(math.ceil(features / 2) / 2)
         else:
             self.first = nn.Conv1d(features, channels, KERNEL)
             self.second = nn.Conv1d(channels, channels, KERNEL)
@@ -118,7 +119,9 @@ class ConvolutionalSubsampling(nn.Module):
         return x.reshape(x.shape[0], x.shape[1], self.output_size)
 
 
-def build_subsampling(kind: str, features: int, factor: int, channels: int) -> nn.Module:
+def build_subsampling(
+    kind: str, features: int, factor: int, channels: int
+) -> FrameStacking | ConvolutionalSubsampling:
     """``stack``, ``conv1d`` or ``conv2d`` with a factor of 2, 3 or 4."""
     if kind == "stack":
         return FrameStacking(features, factor)

@@ -1,0 +1,273 @@
+"""Front end, encoder and CTC heads as one network, and its part of a model directory.
+
+A model directory describes itself: ``config.yaml`` (front end, encoder, heads, decoding defaults,
+provenance), ``model.safetensors`` and the tokens of each head.
+"""
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from asr.encoder import Encoder, EncoderConfig, State, layer_norm, linear
+from asr.errors import UserError
+from asr.files import atomic_write
+from asr.frontend import Frontend, FrontendConfig
+from asr.tokenizer import (
+    UNITS,
+    CharacterTokenizer,
+    PhoneTokenizer,
+    Tokenizer,
+    WordPieceTokenizer,
+    read_tokens,
+    write_tokens,
+)
+
+CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+@dataclass
+class HeadConfig:
+    """One CTC output.
+
+    Attributes:
+        units: ``characters``, ``phones`` or ``wordpieces``.
+        layer: Encoder layer it listens to, counted from 1; 0 for the top one.
+        weight: Share in the training loss.
+        lexicon: Pronunciations of the training words (phones only, used in training).
+        wordpieces: sentencepiece model file (word pieces only).
+    """
+
+    units: str = "characters"
+    layer: int = 0
+    weight: float = 1.0
+    lexicon: str = ""
+    wordpieces: str = ""
+
+
+@dataclass
+class ModelConfig:
+    """What ``config.yaml`` of a model directory says about the network."""
+
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    heads: dict[str, HeadConfig] = field(default_factory=lambda: {"characters": HeadConfig()})
+    decoding: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+class CTCHead(nn.Module):
+    """Layer normalisation and a linear layer onto the tokens."""
+
+    def __init__(self, input_size: int, tokens: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(input_size)
+        self.output = nn.Linear(input_size, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, frames, input_size)`` to float32 logits ``(batch, frames, tokens)``."""
+        return linear(layer_norm(x, self.norm), self.output).float()
+
+
+class Model(nn.Module):
+    """The acoustic model.
+
+    Attributes:
+        tokenizers: Of each head, by its name.
+        precision: dtype in which the encoder computes (weights stay float32).
+    """
+
+    def __init__(self, config: ModelConfig, tokenizers: dict[str, Tokenizer]) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizers = tokenizers
+        self.precision = torch.float32
+        self.frontend = Frontend(config.frontend)
+        self.encoder = Encoder(config.encoder, config.frontend.mel_bins)
+        self.heads = nn.ModuleDict(
+            {name: CTCHead(self.encoder.output_size, len(tokenizers[name].tokens)) for name in config.heads}
+        )
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds from one encoder frame to the next."""
+        return self.config.frontend.hop * self.config.encoder.subsampling_factor
+
+    @property
+    def default_head(self) -> str:
+        """The head that is decoded: ``decoding.head``, else the first."""
+        head = str(self.config.decoding.get("head") or next(iter(self.config.heads)))
+        if head not in self.config.heads:
+            raise UserError(f"decoding.head: {head!r} is not a head of this model ({', '.join(self.heads)})")
+        return head
+
+    def logits(self, features: Tensor, lengths: Tensor, heads: list[str]) -> tuple[list[Tensor], Tensor]:
+        """Scores of some heads.
+
+        Args:
+            features: ``(batch, frames, mel_bins)``, zero beyond each length.
+            lengths: int64 ``(batch,)``.
+            heads: Names of the heads.
+
+        Returns:
+            For each head float32 ``(batch, encoder frames, tokens)``, and lengths ``(batch,)``.
+        """
+        layers, lengths = self.encoder(features.to(self.precision), lengths)
+        return [self._head(name, layers) for name in heads], lengths
+
+    def emissions(self, waveforms: Tensor, lengths: Tensor, head: str | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the tokens.
+
+        Args:
+            waveforms: float32 ``(batch, samples)`` at ``config.frontend.sample_rate``.
+            lengths: int64 ``(batch,)``, samples of each.
+            head: Name of the head; the default one without it.
+
+        Returns:
+            float32 ``(batch, encoder frames, tokens)`` and lengths ``(batch,)``; an utterance shorter
+            than one frame has length 0.
+        """
+        features, frames = self.frontend(waveforms, lengths)
+        if not features.shape[1]:
+            tokens = len(self.tokenizers[head or self.default_head].tokens)
+            return waveforms.new_zeros(len(waveforms), 0, tokens), frames
+        (logits,), frames = self.logits(features, frames, [head or self.default_head])
+        return logits.log_softmax(-1), frames
+
+    def stream(
+        self, features: Tensor, state: State | None, final: bool, head: str | None = None
+    ) -> tuple[Tensor, State]:
+        """Emissions of the next frames of an utterance (one-directional models); see ``Encoder.stream``."""
+        layers, state = self.encoder.stream(features.to(self.precision), state, final)
+        return self._head(head or self.default_head, layers).log_softmax(-1), state
+
+    def _head(self, name: str, layers: list[Tensor]) -> Tensor:
+        logits: Tensor = self.heads[name](layers[self.config.heads[name].layer - 1])
+        return logits
+
+
+def build_tokenizer(
+    head: HeadConfig, pronunciations: dict[str, tuple[str, ...]] | None = None, folder: Path | None = None
+) -> Tokenizer:
+    """The tokenizer of a head, before training; tokens of a trained one come from its directory."""
+    if head.units not in UNITS:
+        raise UserError(f"units: {head.units!r} is not one of {', '.join(UNITS)}")
+    if head.units == "wordpieces":
+        return WordPieceTokenizer((folder or Path()) / head.wordpieces)
+    if head.units == "phones":
+        return PhoneTokenizer(pronunciations=pronunciations)
+    return CharacterTokenizer()
+
+
+def tokens_file(name: str, heads: dict[str, HeadConfig]) -> str:
+    """``tokens.txt``, or one file a head where there are several."""
+    return "tokens.txt" if len(heads) == 1 else f"tokens.{name}.txt"
+
+
+def find_model(name: str | os.PathLike[str]) -> Path:
+    """The directory of a model: a path, or the name of one that ships (``en``).
+
+    Raises:
+        UserError: there is no such directory, or it lacks a file.
+    """
+    path = Path(name)
+    if not path.exists() and (PRETRAINED / path.name / CONFIG).is_file() and path.name == str(name):
+        path = PRETRAINED / path.name
+    if not path.is_dir():
+        shipped = sorted(found.parent.name for found in PRETRAINED.glob(f"*/{WEIGHTS}"))
+        raise UserError(f"{name}: no such model directory (models that ship: {', '.join(shipped) or 'none'})")
+    for required in (CONFIG, WEIGHTS):
+        if not (path / required).is_file():
+            raise UserError(f"{path}: not a whole model directory: {required} is missing")
+    return path
+
+
+def load_network(name: str | os.PathLike[str]) -> Model:
+    """Read the network of a model directory; weights stored as fp16 or bf16 become float32.
+
+    Raises:
+        UserError: a file is missing or does not fit the others.
+    """
+    path = find_model(name)
+    config = read_config(path)
+    tokenizers = {head: _read_tokenizer(path, head, config) for head in config.heads}
+    model = Model(config, tokenizers)
+    try:
+        weights = {key: value.float() for key, value in load_file(path / WEIGHTS).items()}
+        model.load_state_dict(model.state_dict() | weights)
+        missing = {key for key, _ in model.named_parameters()} - weights.keys()
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise UserError(f"{path / WEIGHTS}: does not fit {CONFIG} ({_first_line(error)})") from error
+    if missing:
+        raise UserError(f"{path / WEIGHTS}: lacks {', '.join(sorted(missing)[:3])}")
+    return model.eval()
+
+
+def save_network(
+    path: str | os.PathLike[str],
+    model: Model,
+    dtype: torch.dtype = torch.float32,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write the network's part of a model directory, the configuration last.
+
+    Args:
+        path: The directory; made where it is missing.
+        model: Network, tokenizers, configuration.
+        dtype: Precision in which the weights are stored.
+        weights: Parameters by name to store in place of the model's own (an average, say).
+    """
+    folder = Path(path)
+    for name, tokenizer in model.tokenizers.items():
+        write_tokens(folder / tokens_file(name, model.config.heads), tokenizer.tokens)
+        if isinstance(tokenizer, WordPieceTokenizer):
+            with atomic_write(folder / _wordpiece_file(name), "wb") as stream:
+                stream.write(tokenizer.model_file.read_bytes())
+    weights = weights or dict(model.named_parameters())
+    stored = {key: value.detach().to("cpu", dtype).contiguous() for key, value in weights.items()}
+    with atomic_write(folder / WEIGHTS, "wb") as stream:
+        stream.write(save(stored))
+    write_config(folder, model.config)
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read and check ``config.yaml`` of a model directory."""
+    source = path / CONFIG
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), content))
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{source}: not a model's configuration ({_first_line(error)})") from error
+    assert isinstance(config, ModelConfig)
+    return config
+
+
+def write_config(path: str | os.PathLike[str], config: ModelConfig) -> None:
+    """Write ``config.yaml`` of a model directory."""
+    with atomic_write(Path(path) / CONFIG) as stream:
+        yaml.safe_dump(asdict(config), stream, sort_keys=False, allow_unicode=True)
+
+
+def _read_tokenizer(path: Path, name: str, config: ModelConfig) -> Tokenizer:
+    head = config.heads[name]
+    if head.units == "wordpieces":
+        return WordPieceTokenizer(path / _wordpiece_file(name))
+    tokens = read_tokens(path / tokens_file(name, config.heads))
+    return PhoneTokenizer(tokens) if head.units == "phones" else CharacterTokenizer(tokens)
+
+
+def _wordpiece_file(name: str) -> str:
+    return f"wordpieces.{name}.model"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
