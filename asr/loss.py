@@ -65,8 +65,18 @@ class _CTCLoss(torch.autograd.Function):
             losses,
             gradient,
         )
+        result = torch.from_numpy(losses)
+        if result.isinf().any():
+            # Too few frames, or a target so unlikely that probabilities underflow: ask in logarithms.
+            lost = result.isinf()
+            with torch.enable_grad():
+                again = logits.detach()[lost].requires_grad_()
+                loss = _native_ctc_loss(again, lengths[lost], targets[lost], target_lengths[lost])
+                (slope,) = torch.autograd.grad(loss.sum(), again)
+            torch.from_numpy(gradient)[lost] = slope
+            result[lost] = loss.detach().masked_fill(loss == 0, math.inf)
         ctx.save_for_backward(torch.from_numpy(gradient))
-        return torch.from_numpy(losses)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None, None, None]:

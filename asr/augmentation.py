@@ -1,0 +1,200 @@
+"""Variation of the training audio: speed, level, noise, reverberation, telephone band, SpecAugment.
+
+What is drawn for an utterance depends on the seed, the epoch and the utterance only, so that a run
+repeats whatever the number of processes.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from asr.errors import UserError
+from asr.manifest import read_manifest
+
+
+@dataclass
+class SpecAugmentConfig:
+    """Masks over the features (Park et al. 2019).
+
+    Attributes:
+        probability: Of masking an utterance at all.
+        frequency_masks, frequency_width: Number and largest width (bins) of frequency masks.
+        time_masks, time_width: Number and largest width (feature frames) of time masks.
+        time_share: Largest share of an utterance that one time mask may cover.
+    """
+
+    probability: float = 0.0
+    frequency_masks: int = 2
+    frequency_width: int = 20
+    time_masks: int = 2
+    time_width: int = 40
+    time_share: float = 0.1
+
+
+@dataclass
+class NoiseConfig:
+    """Additive noise at a drawn signal-to-noise ratio (dB); drawn coloured noise without a manifest."""
+
+    probability: float = 0.0
+    snr: tuple[float, float] = (5.0, 30.0)
+    manifest: str = ""
+
+
+@dataclass
+class ReverberationConfig:
+    """Room impulse responses: from a manifest, else drawn (exponentially decaying noise, RT60 in s)."""
+
+    probability: float = 0.0
+    rt60: tuple[float, float] = (0.1, 0.6)
+    manifest: str = ""
+
+
+@dataclass
+class AugmentConfig:
+    """Everything that varies the training audio.
+
+    Attributes:
+        speed: Factors drawn with equal chance; 1.1 is faster (Ko et al. 2015).
+        gain: Largest change of level in dB, either way.
+        gain_probability: Of changing the level.
+        telephone: Probability of keeping 300-3400 Hz only.
+    """
+
+    speed: list[float] = field(default_factory=lambda: [1.0])
+    gain: float = 10.0
+    gain_probability: float = 0.0
+    telephone: float = 0.0
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    reverberation: ReverberationConfig = field(default_factory=ReverberationConfig)
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+
+
+class WaveformAugmentation:
+    """Vary one waveform at a time.
+
+    Raises:
+        UserError: a speed outside 0.5 to 2, or a manifest of noises or responses that is empty.
+    """
+
+    def __init__(self, config: AugmentConfig, sample_rate: int) -> None:
+        self.config, self.sample_rate = config, sample_rate
+        if not config.speed or not all(0.5 <= speed <= 2 for speed in config.speed):
+            raise UserError(f"augment.speed: {config.speed} must be factors from 0.5 to 2")
+        self._resamplers = {
+            speed: torchaudio.transforms.Resample(round(speed * 1000), 1000)
+            for speed in config.speed
+            if speed != 1.0
+        }
+        self._noises = _read_sounds(config.noise.manifest, sample_rate)
+        self._responses = _read_sounds(config.reverberation.manifest, sample_rate)
+
+    def draw_speed(self, draw: np.random.Generator) -> float:
+        """The speed of an utterance; drawn first, since lengths of batches depend on it."""
+        return float(draw.choice(self.config.speed))
+
+    def __call__(self, waveform: Tensor, speed: float, draw: np.random.Generator) -> Tensor:
+        """Vary ``(samples,)``; the level of the speech stays in [-1, 1] only if it was and gain allows."""
+        config = self.config
+        if speed != 1.0:
+            waveform = self._resamplers[speed](waveform)
+        if draw.random() < config.reverberation.probability:
+            waveform = self._reverberate(waveform, draw)
+        if draw.random() < config.noise.probability:
+            waveform = self._add_noise(waveform, draw)
+        if draw.random() < config.telephone:
+            waveform = telephone_band(waveform, self.sample_rate)
+        if draw.random() < config.gain_probability:
+            waveform = waveform * 10 ** (draw.uniform(-config.gain, config.gain) / 20)
+        return waveform
+
+    def _reverberate(self, waveform: Tensor, draw: np.random.Generator) -> Tensor:
+        if self._responses:
+            response = self._responses[draw.integers(len(self._responses))]
+        else:
+            response = synthetic_response(
+                draw.uniform(*self.config.reverberation.rt60), self.sample_rate, draw
+            )
+        wet = torchaudio.functional.fftconvolve(waveform, response)[: len(waveform)]
+        return wet * (waveform.norm() / wet.norm().clamp(min=1e-9))
+
+    def _add_noise(self, waveform: Tensor, draw: np.random.Generator) -> Tensor:
+        if self._noises:
+            noise = self._noises[draw.integers(len(self._noises))]
+            start = int(draw.integers(len(noise)))
+            noise = noise.roll(-start).repeat(-(-len(waveform) // len(noise)))[: len(waveform)]
+        else:
+            noise = coloured_noise(len(waveform), draw.uniform(0.0, 2.0), draw)
+        snr = torch.tensor(draw.uniform(*self.config.noise.snr), dtype=torch.float32)
+        return torchaudio.functional.add_noise(waveform, noise, snr)
+
+
+def synthetic_response(rt60: float, sample_rate: int, draw: np.random.Generator) -> Tensor:
+    """A room impulse response: the direct sound, then noise that falls by 60 dB in ``rt60`` seconds."""
+    samples = max(1, round(rt60 * sample_rate))
+    decay = np.exp(-6.9 * np.arange(samples) / samples)
+    response = 0.1 * draw.standard_normal(samples) * decay
+    response[: round(0.002 * sample_rate)] = 0.0
+    response[0] = 1.0
+    return torch.from_numpy(response.astype(np.float32))
+
+
+def coloured_noise(samples: int, exponent: float, draw: np.random.Generator) -> Tensor:
+    """Noise whose power falls as 1 / frequency ** exponent: 0 white, 1 pink, 2 brown."""
+    spectrum = torch.fft.rfft(torch.from_numpy(draw.standard_normal(samples).astype(np.float32)))
+    spectrum *= torch.arange(1, len(spectrum) + 1, dtype=torch.float32) ** (-exponent / 2)
+    return torch.fft.irfft(spectrum, samples)
+
+
+def telephone_band(waveform: Tensor, sample_rate: int) -> Tensor:
+    """Keep 300 to 3400 Hz."""
+    high = torchaudio.functional.highpass_biquad(waveform, sample_rate, 300.0)
+    return torchaudio.functional.lowpass_biquad(high, sample_rate, 3400.0)
+
+
+class SpecAugment(nn.Module):
+    """Zero (the mean, after CMVN) bands of frequency and stretches of time, within each utterance."""
+
+    def __init__(self, config: SpecAugmentConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Mask ``(batch, frames, mel_bins)``; masks lie inside each utterance's own frames."""
+        config = self.config
+        if not config.probability or not features.numel():
+            return features
+        _, frames, bins = features.shape
+        every_bin = torch.full_like(lengths, bins)
+        widest = (lengths * config.time_share).clamp(max=config.time_width)
+        masked = self._masks(config.time_masks, lengths, widest, frames).unsqueeze(2) | self._masks(
+            config.frequency_masks, every_bin, every_bin.clamp(max=config.frequency_width), bins
+        ).unsqueeze(1)
+        chosen = torch.rand(len(features), device=features.device) < config.probability
+        return features.masked_fill(masked & chosen.view(-1, 1, 1), 0.0)
+
+    @staticmethod
+    def _masks(count: int, sizes: Tensor, widest: Tensor, positions: int) -> Tensor:
+        """``(batch, positions)``: True inside any of ``count`` masks of up to ``widest`` within ``sizes``."""
+        shape = (len(sizes), count, 1)
+        draws = torch.rand(2, *shape, device=sizes.device)
+        width = (draws[0] * (widest.view(-1, 1, 1) + 1)).floor()
+        start = (draws[1] * (sizes.view(-1, 1, 1) - width + 1)).floor()
+        position = torch.arange(positions, device=sizes.device)
+        return ((position >= start) & (position < start + width)).any(1)
+
+
+def _read_sounds(manifest: str, sample_rate: int) -> list[Tensor]:
+    from asr.audio import read_audio
+
+    if not manifest:
+        return []
+    sounds = [
+        read_audio(entry.audio_filepath, sample_rate, entry.offset, entry.duration or None)
+        for entry in read_manifest(manifest)
+    ]
+    if not sounds:
+        raise UserError(f"{manifest}: holds no sounds")
+    return sounds

@@ -1,0 +1,1 @@
+"""Training: recipe in, model directory out."""

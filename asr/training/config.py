@@ -1,0 +1,233 @@
+"""A recipe: everything that decides a training run, in one YAML file.
+
+Keys are checked: an unknown one or a value of the wrong type is one clear line. Any value can be
+overridden on the command line (``optimizer.lr=1e-3``). Paths are relative to the current directory and
+may use ``${oc.env:NAME}``.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from asr.augmentation import AugmentConfig
+from asr.encoder import EncoderConfig
+from asr.errors import UserError
+from asr.frontend import FrontendConfig
+from asr.model import HeadConfig
+
+
+@dataclass
+class TrainingSource:
+    """A manifest to train on; ``share`` is its fraction of each epoch's audio (0: every utterance once)."""
+
+    manifest: str = ""
+    share: float = 0.0
+    min_confidence: float = 0.0
+
+
+@dataclass
+class DataConfig:
+    """Manifests.
+
+    Attributes:
+        train: What is trained on.
+        dev: Manifest that WER is measured on while training.
+        dev_utterances: How many of it, evenly spread (0: all).
+        cache: Folder in which decoded audio is kept, for compressed corpora that fit on the disk.
+    """
+
+    train: list[TrainingSource] = field(default_factory=list)
+    dev: str = ""
+    dev_utterances: int = 0
+    cache: str = ""
+
+
+@dataclass
+class LossConfig:
+    """CTC loss.
+
+    Attributes:
+        non_finite_limit: Steps in a row without a finite gradient after which the run stops.
+    """
+
+    non_finite_limit: int = 20
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW (Loshchilov & Hutter 2019).
+
+    Attributes:
+        lr: Peak learning rate.
+        betas, weight_decay: As in the paper; biases and normalisation are not decayed.
+        clip: Largest norm of the gradient (0: none).
+        accumulate: Batches whose gradients make one step.
+        average: Decay of the running average of the weights that is evaluated and kept (0: none).
+    """
+
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    clip: float = 5.0
+    accumulate: int = 1
+    average: float = 0.999
+
+
+@dataclass
+class ScheduleConfig:
+    """Length of the run, in exactly one of epochs, steps or minutes, and the learning rate over it.
+
+    Attributes:
+        kind: ``cosine``, ``linear`` (both fall to ``final`` of the peak) or ``plateau`` (falls by
+            ``factor`` when the development error has not improved for ``patience`` evaluations).
+        warmup: Steps of linear rise.
+        hold: Fraction of the run at the peak before it falls.
+        stop_after: Evaluations without improvement that end the run early (0: never).
+    """
+
+    epochs: float = 0.0
+    steps: int = 0
+    minutes: float = 0.0
+    kind: str = "cosine"
+    warmup: int = 200
+    hold: float = 0.0
+    final: float = 0.01
+    factor: float = 0.5
+    patience: int = 2
+    stop_after: int = 0
+
+
+@dataclass
+class BatchingConfig:
+    """How utterances become batches.
+
+    Attributes:
+        max_seconds: Padded audio in a batch, over all processes together.
+        min_duration, max_duration: Utterances outside are left out (seconds).
+        jitter: How far lengths in one batch may differ, as a fraction; randomises the batches.
+        short_first: First epoch from short to long utterances (SortaGrad, Amodei et al. 2016).
+    """
+
+    max_seconds: float = 320.0
+    min_duration: float = 0.3
+    max_duration: float = 25.0
+    jitter: float = 0.1
+    short_first: bool = True
+
+
+@dataclass
+class TrainingConfig:
+    """How the run is carried out.
+
+    Attributes:
+        seed: Of everything random.
+        precision: ``auto`` (bf16 where the machine computes it fast), ``fp32`` or ``bf16``.
+        processes: Data-parallel processes (0: one a core on a CPU, one a GPU).
+        init_from: Model directory whose fitting weights are the start.
+        freeze: Patterns (shell style) of parameters that stay as they are.
+        evaluate_every: Epochs between evaluations.
+        checkpoint_minutes: Between checkpoints inside an epoch.
+        keep: Best models kept, beside the newest checkpoint.
+        tensorboard: Write TensorBoard files too.
+    """
+
+    seed: int = 1
+    precision: str = "auto"
+    processes: int = 0
+    init_from: str = ""
+    freeze: list[str] = field(default_factory=list)
+    evaluate_every: float = 1.0
+    checkpoint_minutes: float = 10.0
+    keep: int = 3
+    tensorboard: bool = False
+
+
+@dataclass
+class Recipe:
+    """All sections of a recipe."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    tokenizer: HeadConfig = field(default_factory=HeadConfig)
+    heads: dict[str, HeadConfig] = field(default_factory=dict)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    decoding: dict[str, Any] = field(default_factory=dict)
+
+    def all_heads(self) -> dict[str, HeadConfig]:
+        """The heads, or the single one that ``tokenizer`` describes."""
+        return self.heads or {self.tokenizer.units: self.tokenizer}
+
+
+def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """Read, merge and check a recipe.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key, wrong type or a value outside its choices.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        merged = OmegaConf.merge(
+            OmegaConf.structured(Recipe), OmegaConf.create(content), OmegaConf.from_dotlist(list(overrides))
+        )
+        recipe = OmegaConf.to_object(merged)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this recipe ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    except (OmegaConfBaseException, ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {_explain(error)}") from error
+    assert isinstance(recipe, Recipe)
+    _check(recipe, path)
+    return recipe
+
+
+def write_recipe(path: str | os.PathLike[str], recipe: Recipe) -> None:
+    """Write a recipe with every value resolved."""
+    from asr.files import atomic_write
+
+    with atomic_write(path) as stream:
+        stream.write(OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True))
+
+
+def _explain(error: Exception) -> str:
+    key = getattr(error, "full_key", None)
+    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "not in" in message and key:
+        return f"unknown key {key!r} (misspelt?)"
+    return f"{key}: {message}" if key else message
+
+
+def _check(recipe: Recipe, path: str | os.PathLike[str]) -> None:
+    recipe.encoder.check()
+    schedule, shares = recipe.schedule, [source.share for source in recipe.data.train]
+    choices = (
+        ("training.precision", recipe.training.precision, ("auto", "fp32", "bf16")),
+        ("schedule.kind", schedule.kind, ("cosine", "linear", "plateau")),
+        ("frontend.cmvn", recipe.frontend.cmvn, ("utterance", "fixed")),
+    )
+    for key, value, allowed in choices:
+        if value not in allowed:
+            raise UserError(f"{path}: {key}: {value!r} is not one of {', '.join(allowed)}")
+    if not recipe.data.train or not all(source.manifest for source in recipe.data.train):
+        raise UserError(f"{path}: data.train must list at least one manifest")
+    if sum(bool(length) for length in (schedule.epochs, schedule.steps, schedule.minutes)) != 1:
+        raise UserError(f"{path}: schedule needs exactly one of epochs, steps and minutes")
+    if any(shares) and (not all(shares) or abs(sum(shares) - 1) > 1e-3):
+        raise UserError(f"{path}: the shares of data.train must be given for all and add up to 1")
+    for name, head in recipe.all_heads().items():
+        if not -1 < head.layer <= recipe.encoder.layers:
+            raise UserError(f"{path}: heads.{name}.layer: {head.layer} is not a layer of the encoder")
+        if head.units == "phones" and not head.lexicon:
+            raise UserError(f"{path}: heads.{name}: phones need a lexicon (heads.{name}.lexicon)")
