@@ -1,0 +1,1 @@
+"""Grapheme to phoneme: pronunciations of words that no dictionary has."""

@@ -1,0 +1,99 @@
+"""Lexicons and dictionaries: which phones a word is spoken with.
+
+A lexicon line is ``WORD phone phone …``: upper-case word (A–Z and apostrophe), ARPAbet phones without
+stress digits; a word with several pronunciations has several lines, the most frequent first. A dictionary
+is CMUdict's own form: ``word(2)`` for the second pronunciation, stress digits, ``# comments``.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from asr import tokenizer
+from asr.errors import UserError
+from asr.files import atomic_write
+
+Pronunciation = tuple[str, ...]
+Dictionary = dict[str, tuple[Pronunciation, ...]]
+
+#: The 39 phones of CMUdict (ARPAbet), stress left out.
+PHONES = frozenset(tokenizer.PHONES) - {tokenizer.BLANK}
+
+_STRESS = re.compile(r"(?<=[A-Z])[0-2]$")
+_VARIANT = re.compile(r"(?<=.)\(\d+\)$")
+
+
+def read_lexicon(path: str | os.PathLike[str]) -> list[tuple[str, Pronunciation]]:
+    """Read the lines of a lexicon, in their order.
+
+    Raises:
+        UserError: the file cannot be read or is empty, or a line (named by number) has no phones, a word
+            that is not upper case, or phones with stress digits.
+    """
+    entries = []
+    for number, line in _lines(path):
+        word, *phones = line.split()
+        if not phones:
+            raise UserError(f"{path}: line {number}: {word!r} has no phones; write 'WORD phone phone …'")
+        if word != word.upper():
+            raise UserError(
+                f"{path}: line {number}: {word!r} is not upper case, as the words of a lexicon are"
+            )
+        if any(_STRESS.search(phone) for phone in phones):
+            raise UserError(
+                f"{path}: line {number}: the phones carry stress digits; "
+                "make a lexicon of a dictionary with 'asr lexicon build WORDS --dictionary FILE'"
+            )
+        entries.append((word, tuple(phones)))
+    if not entries:
+        raise UserError(f"{path}: this lexicon is empty; lines are 'WORD phone phone …'")
+    return entries
+
+
+def write_lexicon(path: str | os.PathLike[str], entries: Iterable[tuple[str, Pronunciation]]) -> None:
+    """Write a lexicon atomically, in the order of ``entries``."""
+    with atomic_write(path) as stream:
+        for word, phones in entries:
+            stream.write(f"{word} {' '.join(phones)}\n")
+
+
+def read_dictionary(path: str | os.PathLike[str]) -> Dictionary:
+    """Read a pronouncing dictionary in CMUdict's form (a lexicon has that form too).
+
+    Words come out in upper case, stress digits and comments are left out, pronunciations that differ in
+    stress alone become one. Words may hold any character; a lexicon takes those that it is asked for.
+
+    Raises:
+        UserError: the file cannot be read or is empty, or a line (named by number) has no phones or a phone
+            that is not one of ARPAbet's 39.
+    """
+    dictionary: dict[str, dict[Pronunciation, None]] = {}
+    for number, line in _lines(path):
+        word, *phones = line.partition(" #")[0].upper().split()
+        pronunciation = tuple(_STRESS.sub("", phone) for phone in phones)
+        if not pronunciation:
+            raise UserError(f"{path}: line {number}: {word!r} has no phones")
+        unknown = next((phone for phone in pronunciation if phone not in PHONES), None)
+        if unknown is not None:
+            raise UserError(f"{path}: line {number}: {unknown!r} is not one of the 39 phones of ARPAbet")
+        dictionary.setdefault(_VARIANT.sub("", word), {})[pronunciation] = None
+    if not dictionary:
+        raise UserError(f"{path}: this dictionary is empty; lines are 'word phone phone …', as in CMUdict")
+    return {word: tuple(pronunciations) for word, pronunciations in dictionary.items()}
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """Number and text of the lines that are neither blank nor comments (``;;;`` or ``#``)."""
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                text = line.strip()
+                if text and not text.startswith((";;;", "#")):
+                    yield number, text
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 text; a dictionary is a text file with one word a line"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
