@@ -1,0 +1,203 @@
+"""Minimum-cost alignment of references and hypotheses, with sclite's costs and sclite's ties.
+
+A text is a sequence of token ids (words or characters); a batch of texts is one flat array and the
+offsets that cut it. The loops are compiled by numba, unless there is so little to do that loading it
+would take longer than the work.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+CORRECT, SUBSTITUTION, DELETION, INSERTION = range(4)
+
+_CELLS_WORTH_COMPILING = 400_000
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What an edit costs; a match is free."""
+
+    insertion: int = 3
+    deletion: int = 3
+    substitution: int = 4
+
+
+SCLITE_COSTS = Costs()
+UNIT_COSTS = Costs(1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequences of token ids: ``tokens`` int32 ``(total,)``, ``offsets`` int64 ``(sequences + 1,)``."""
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence, int64 ``(sequences,)``."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Alignments:
+    """How each hypothesis becomes its reference.
+
+    Attributes:
+        operations: uint8, CORRECT, SUBSTITUTION, DELETION or INSERTION; those of utterance ``i`` are
+            ``operations[starts[i] : starts[i] + lengths[i]]``.
+        starts: int64 ``(utterances,)``.
+        lengths: int64 ``(utterances,)``.
+        counts: int64 ``(utterances, 4)``, how many there are of each operation.
+    """
+
+    operations: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    counts: np.ndarray
+
+    def of(self, index: int) -> np.ndarray:
+        """The operations of one utterance, from its first word to its last."""
+        return self.operations[self.starts[index] : self.starts[index] + self.lengths[index]]
+
+
+def word_ids(*groups: Sequence[str]) -> list[Ragged]:
+    """Number the words of several lists of texts; the same word has the same id in all of them."""
+    ids: defaultdict[str, int] = defaultdict(count().__next__)
+    return [_numbered([text.split() for text in texts], ids) for texts in groups]
+
+
+def align(references: Ragged, hypotheses: Ragged, costs: Costs = SCLITE_COSTS) -> Alignments:
+    """Align each hypothesis with the reference of the same index.
+
+    Among alignments of the same cost, sclite's is chosen: seen from the last word, a match or a
+    substitution before a deletion or insertion, and an insertion before a deletion. Counts of
+    substitutions, deletions and insertions depend on this choice.
+    """
+    size = len(references)
+    widths = hypotheses.lengths + 1
+    cells = np.concatenate(([0], np.cumsum((references.lengths + 1) * widths)))
+    starts = references.offsets[:-1] + hypotheses.offsets[:-1]
+    operations = np.zeros(len(references.tokens) + len(hypotheses.tokens), np.uint8)
+    lengths = np.zeros(size, np.int64)
+    counts = np.zeros((size, 4), np.int64)
+    kernel = compiled(_align_range) if cells[-1] > _CELLS_WORTH_COMPILING else _align_range
+
+    def run(first: int, last: int) -> None:
+        kernel(
+            references.tokens, references.offsets, hypotheses.tokens, hypotheses.offsets, first, last,
+            costs.insertion, costs.deletion, costs.substitution, operations, lengths, counts,
+        )  # fmt: skip
+
+    in_parallel(run, cells)
+    return Alignments(operations, starts, lengths, counts)
+
+
+@cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The machine code of a function, kept on disk between runs; numba is loaded by the first call."""
+    from numba import njit
+
+    return njit(cache=True, nogil=True)(function)
+
+
+def in_parallel(run: Callable[[int, int], None], work: np.ndarray) -> None:
+    """Call ``run(first, last)`` on stretches of the utterances that hold about the same work.
+
+    Args:
+        run: Releases the interpreter's lock for most of its time.
+        work: Running total of the work, ``(utterances + 1,)``, starting with 0.
+    """
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if work[-1] <= _CELLS_WORTH_COMPILING or threads == 1:
+        run(0, len(work) - 1)
+        return
+    cuts = np.searchsorted(work, np.linspace(0, work[-1], 4 * threads + 1)[1:-1])
+    edges = [0, *map(int, cuts), len(work) - 1]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, edges[:-1], edges[1:]))
+
+
+def _numbered(texts: list[list[str]], ids: defaultdict[str, int]) -> Ragged:
+    offsets = np.concatenate(([0], np.cumsum([len(words) for words in texts], dtype=np.int64)))
+    words = (ids[word] for words in texts for word in words)
+    return Ragged(np.fromiter(words, np.int32, int(offsets[-1])), offsets)
+
+
+def _align_range(
+    references: Any, reference_offsets: Any, hypotheses: Any, hypothesis_offsets: Any, first: int, last: int,
+    insertion: int, deletion: int, substitution: int, operations: Any, lengths: Any, counts: Any,
+) -> None:  # fmt: skip
+    """Align utterances ``first`` to ``last - 1``; writes into the last three arguments."""
+    width = 1
+    area = 1
+    for index in range(first, last):
+        rows = reference_offsets[index + 1] - reference_offsets[index] + 1
+        columns = hypothesis_offsets[index + 1] - hypothesis_offsets[index] + 1
+        width = max(width, columns)
+        area = max(area, rows * columns)
+    steps = np.zeros(area, np.uint8)
+    costs = np.zeros(width, np.int64)
+    for index in range(first, last):
+        reference_start = reference_offsets[index]
+        hypothesis_start = hypothesis_offsets[index]
+        rows = reference_offsets[index + 1] - reference_start
+        columns = hypothesis_offsets[index + 1] - hypothesis_start
+        stride = columns + 1
+        for column in range(1, stride):
+            costs[column] = column * insertion
+            steps[column] = 3
+        costs[0] = 0
+        for row in range(1, rows + 1):
+            word = references[reference_start + row - 1]
+            diagonal = costs[0]
+            costs[0] = left = row * deletion
+            base = row * stride
+            steps[base] = 2
+            for column in range(1, stride):
+                step = 0
+                best = diagonal
+                if hypotheses[hypothesis_start + column - 1] != word:
+                    step = 1
+                    best += substitution
+                diagonal = costs[column]
+                deleted = diagonal + deletion
+                inserted = left + insertion
+                if best > deleted or best > inserted:
+                    if deleted < inserted:
+                        step = 2
+                        best = deleted
+                    else:
+                        step = 3
+                        best = inserted
+                costs[column] = left = best
+                steps[base + column] = step
+        start = reference_start + hypothesis_start
+        row = rows
+        column = columns
+        length = 0
+        while row > 0 or column > 0:
+            step = steps[row * stride + column]
+            operations[start + length] = step
+            counts[index, step] += 1
+            length += 1
+            if step != 3:
+                row -= 1
+            if step != 2:
+                column -= 1
+        lengths[index] = length
+        for place in range(length // 2):
+            step = operations[start + place]
+            operations[start + place] = operations[start + length - 1 - place]
+            operations[start + length - 1 - place] = step
