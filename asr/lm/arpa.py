@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from asr.errors import UserError
 from asr.files import atomic_write
 from asr.lm.ngram import NGram
 from asr.lm.table import SPECIAL_WORDS, UNKNOWN, Level, NGramTable
-from asr.lm.text import Stream, open_text
+from asr.lm.text import read_lines
 
 _BATCH = 100_000
 _LN10 = float(np.log(10.0))
@@ -32,16 +33,15 @@ def read_arpa(path: str | os.PathLike[str], bits: int = 16) -> NGram:
 
 def read_arpa_table(path: str | os.PathLike[str]) -> NGramTable:
     """Read an ARPA file into columns; raises as :func:`read_arpa`."""
-    with open_text(path) as stream:
-        try:
-            return _Reader(stream, Path(path)).read()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 text ({error})") from error
+    try:
+        return _Reader(read_lines(path), Path(path)).read()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error})") from error
 
 
 class _Reader:
-    def __init__(self, stream: Stream, path: Path) -> None:
-        self._lines: Iterator[bytes] = iter(stream)
+    def __init__(self, lines: Iterator[bytes], path: Path) -> None:
+        self._lines = lines
         self._path = path
 
     def read(self) -> NGramTable:
@@ -180,7 +180,7 @@ def write_arpa(path: str | os.PathLike[str], table: NGramTable) -> None:
             _write(stream, table)
 
 
-def _write(stream: Stream, table: NGramTable) -> None:
+def _write(stream: IO[bytes] | gzip.GzipFile, table: NGramTable) -> None:
     lines = [f"ngram {order}={count}\n" for order, count in enumerate(table.counts, start=1)]
     stream.write(f"\\data\\\n{''.join(lines)}".encode())
     words = table.words

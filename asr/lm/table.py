@@ -19,19 +19,27 @@ class Level:
         word: uint32 (n,): id of the last word.
         log_probability: float32 (n,): natural logarithm of P(word | context).
         backoff: float32 (n,): natural logarithm of the back-off weight; 0 where nothing follows.
+        count: uint32 (n,): occurrences in the text, where they are known.
     """
 
     context: NDArray[np.int64]
     word: NDArray[np.uint32]
     log_probability: NDArray[np.float32]
     backoff: NDArray[np.float32]
+    count: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return len(self.word)
 
     def select(self, keep: NDArray[np.bool_]) -> "Level":
         """The n-grams where ``keep`` is true, contexts untouched."""
-        return Level(self.context[keep], self.word[keep], self.log_probability[keep], self.backoff[keep])
+        return Level(
+            self.context[keep],
+            self.word[keep],
+            self.log_probability[keep],
+            self.backoff[keep],
+            None if self.count is None else self.count[keep],
+        )
 
 
 @dataclass

@@ -1,37 +1,117 @@
-"""Opening text: plain, gzip or xz, by the name's ending."""
+"""Reading the text that language models are built from and measured on."""
 
 import gzip
+import json
 import lzma
 import os
+import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias
 
 from asr.errors import UserError
+from asr.lm.table import BEGIN, END
+from asr.tokenizer import SPACE
 
-Stream: TypeAlias = IO[bytes] | gzip.GzipFile | lzma.LZMAFile
+UNITS = ("words", "characters")
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Report: TypeAlias = Callable[[str, float], None]
+"""Called with the name of a stage and the fraction of it that is done."""
+
+_BLOCK = 1 << 22
 
 
-@contextmanager
-def open_text(path: str | os.PathLike[str]) -> Iterator[Stream]:
-    """Open a file for reading bytes, decompressed where its name ends in ``.gz`` or ``.xz``.
+def no_report(_stage: str, _fraction: float) -> None:
+    """The report of those who do not want one."""
+
+
+def read_blocks(path: PathLike, report: Report = no_report, stage: str = "reading") -> Iterator[bytes]:
+    """Yield a file's text, some megabytes of whole lines at a time.
+
+    Names ending in ``.gz`` and ``.xz`` are decompressed, of ``.jsonl`` manifests the texts are taken, and
+    ``-`` is standard input.
 
     Raises:
-        UserError: the file is missing, unreadable or its compressed data are broken.
+        UserError: the file is missing, unreadable, its compressed data are broken or it is no manifest.
     """
-    path = Path(path)
+    blocks = _raw_blocks(path, report, stage)
+    return _manifest_texts(blocks, path) if str(path).endswith(".jsonl") else blocks
+
+
+def read_lines(path: PathLike) -> Iterator[bytes]:
+    """Yield a file's lines, newlines included; arguments and errors as in :func:`read_blocks`."""
+    for block in read_blocks(path):
+        yield from block.splitlines(keepends=True)
+
+
+def split_units(block: bytes, unit: str) -> list[bytes]:
+    """Split lines into words or characters, each line between ``<s>`` and ``</s>``.
+
+    Among characters the space between words is ``|``, as in the acoustic model's tokens.
+
+    Raises:
+        UserError: ``<s>`` or ``</s>`` stands in the text, or it is not UTF-8.
+    """
+    begin, end = BEGIN.encode(), END.encode()
+    if begin in block or end in block:
+        raise UserError(f"{BEGIN} or {END} stands in the text: they mark sentences, take them out")
+    if unit == "characters":
+        try:
+            lines = [" ".join(SPACE.join(line.split())) for line in block.decode().split("\n")]
+        except UnicodeDecodeError as error:
+            raise UserError(f"the text is not UTF-8 ({error})") from error
+        block = "\n".join(lines).encode()
+    marked = block.rstrip(b"\n").replace(b"\n", b" %b %b " % (end, begin))
+    return [begin, *marked.split(), end]
+
+
+def _raw_blocks(path: PathLike, report: Report, stage: str) -> Iterator[bytes]:
     try:
-        with _open(path) as stream:
-            yield stream
+        if str(path) == "-":
+            yield from _whole_lines(sys.stdin.buffer)
+            return
+        size = max(Path(path).stat().st_size, 1)
+        with Path(path).open("rb") as raw, _decompressed(raw, Path(path).suffix) as stream:
+            for block in _whole_lines(stream):
+                report(stage, min(raw.tell() / size, 1.0))
+                yield block
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _open(path: Path) -> Stream:
-    if path.suffix == ".gz":
-        return gzip.open(path)
-    if path.suffix == ".xz":
-        return lzma.open(path)
-    return path.open("rb")
+def _decompressed(raw: IO[bytes], suffix: str) -> IO[bytes] | gzip.GzipFile | lzma.LZMAFile:
+    if suffix == ".gz":
+        return gzip.open(raw)
+    if suffix == ".xz":
+        return lzma.open(raw)
+    return raw
+
+
+def _whole_lines(stream: IO[bytes] | gzip.GzipFile | lzma.LZMAFile) -> Iterator[bytes]:
+    rest = b""
+    while data := stream.read(_BLOCK):
+        lines, newline, after = data.rpartition(b"\n")
+        if newline:
+            yield rest + lines + newline
+            rest = after
+        else:
+            rest += data
+    if rest:
+        yield rest + b"\n"
+
+
+def _manifest_texts(blocks: Iterator[bytes], path: PathLike) -> Iterator[bytes]:
+    number = 0
+    for block in blocks:
+        texts = []
+        for line in block.splitlines():
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                texts.append(" ".join(json.loads(line)["text"].split()))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(f"{path}, line {number}: no manifest line with a text") from error
+        yield "".join(f"{text}\n" for text in texts).encode()

@@ -1,0 +1,50 @@
+"""From text to a model: read, count, estimate, prune."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr.lm.corpus import read_corpus
+from asr.lm.counts import count_ngrams
+from asr.lm.kneser_ney import check_prune, estimate
+from asr.lm.table import END_ID, UNKNOWN_ID, NGramTable
+from asr.lm.text import PathLike, Report, no_report
+
+
+def build_table(
+    paths: Sequence[PathLike],
+    order: int,
+    unit: str = "words",
+    vocabulary: Sequence[str] | int | None = None,
+    prune: Sequence[int] = (),
+    temporary: PathLike | None = None,
+    report: Report = no_report,
+) -> NGramTable:
+    """Estimate a model from texts.
+
+    Args:
+        paths: Texts, a sentence a line (see :func:`asr.lm.text.read_blocks`).
+        order: The longest n-gram's length, 1 to 6.
+        unit: "words" or "characters".
+        vocabulary: Words to know, or the number of the most frequent ones; all by default.
+        prune: Count thresholds (see :func:`asr.lm.kneser_ney.estimate`).
+        temporary: Folder for large temporary files, the system's by default.
+        report: Is told the progress.
+
+    Raises:
+        UserError: as the functions named here.
+    """
+    check_prune(prune, order)
+    with tempfile.TemporaryDirectory(prefix="asr-lm-", dir=temporary) as folder:
+        corpus = read_corpus(paths, Path(folder), unit, vocabulary, report)
+        estimated = estimate(count_ngrams(corpus, order, Path(folder), report), prune, report)
+        provenance: dict[str, object] = {
+            "text": [Path(path).name for path in paths],
+            "sentences": corpus.sentences,
+            "tokens": int(corpus.counts[END_ID:].sum() - corpus.counts[END_ID] + corpus.counts[UNKNOWN_ID]),
+            "unknown_tokens": int(corpus.counts[UNKNOWN_ID]),
+            "prune": list(prune),
+            "discounts": [[round(value, 6) for value in row] for row in estimated.discounts],
+            "substituted_discounts": estimated.substituted,
+        }
+        return NGramTable(corpus.words, estimated.levels, unit, provenance)
