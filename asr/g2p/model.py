@@ -1,8 +1,9 @@
 """Grapheme to phoneme: a bidirectional recurrent network with CTC over the letters of a word.
 
 CTC needs no alignment of letters with phones (Rao et al. 2015, "Grapheme-to-phoneme conversion using
-long short-term memory recurrent neural networks"). Each letter gives several CTC frames, since a word may have more
-phones than letters; they come out of one encoder step, which halves the work of repeating the letters.
+long short-term memory recurrent neural networks"). Each letter gives several CTC frames, since a word
+may have more phones than letters; they come out of one encoder step, which halves the work of repeating
+the letters.
 
 A model directory holds ``g2p.yaml`` (shape, training, error rates) and ``g2p.safetensors``.
 """
@@ -58,8 +59,8 @@ class G2pConfig:
     """Shape of the network, its training, and its error rates once trained."""
 
     embedding: int = 64
-    layers: int = 3
-    hidden_size: int = 144
+    layers: int = 4
+    hidden_size: int = 128
     dropout: float = 0.2
     frames_per_letter: int = 2
     training: G2pTraining = field(default_factory=G2pTraining)

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from asr.errors import UserError
 from asr.g2p.model import G2p, G2pConfig, encode
+from asr.g2p.search import nbest
 from asr.lexicon import Dictionary, Pronunciation, base_form
 from asr.tokenizer import PHONES
 
@@ -47,14 +48,14 @@ def split_dictionary(dictionary: Dictionary, held_out: float, seed: int) -> tupl
 
 
 def train_g2p(
-    train: Dictionary, config: G2pConfig, report: Callable[[int, float, G2p], None] = lambda *_: None
+    train: Dictionary, config: G2pConfig, report: Callable[[int, int, float], None] = lambda *_: None
 ) -> G2p:
     """Train a model.
 
     Args:
         train: Words and their pronunciations; each epoch takes one pronunciation of each word at random.
         config: Shape and training.
-        report: Called after each epoch with its number, its mean loss a word, and the averaged model.
+        report: Called after each epoch with its number, that of all epochs, and the mean loss a word.
 
     Returns:
         The model with its averaged weights.
@@ -89,9 +90,9 @@ def train_g2p(
             schedule.step()
             averaged.update_parameters(model)
             total += loss.item()
-        best = cast(G2p, averaged.module.eval())
-        best.precision = torch.float32
-        report(epoch, total / len(examples), best)
+        report(epoch, config.training.epochs, total / len(examples))
+    best = cast(G2p, averaged.module.eval())
+    best.precision = torch.float32
     return best
 
 
@@ -124,11 +125,13 @@ def _loss(model: G2p, words: list[str], targets: list[list[int]]) -> Tensor:
     return functional.ctc_loss(emissions.transpose(0, 1), labels, frames, lengths, reduction="sum")
 
 
-def error_rates(held: Dictionary, hypotheses: dict[str, Pronunciation]) -> dict[str, float]:
+def measure_g2p(model: G2p, held: Dictionary) -> dict[str, float]:
     """Phone and word error rates in percent, against the nearest of each word's pronunciations."""
+    hypotheses = nbest(model, held)
     errors = phones = wrong = 0
     for word, pronunciations in held.items():
-        distances = [(_distance(hypotheses[word], reference), len(reference)) for reference in pronunciations]
+        best = hypotheses[word][0][0] if hypotheses[word] else ()
+        distances = [(_distance(best, reference), len(reference)) for reference in pronunciations]
         distance, length = min(distances)
         errors, phones, wrong = errors + distance, phones + length, wrong + (distance > 0)
     return {

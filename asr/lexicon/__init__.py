@@ -1,5 +1,6 @@
 """Words and their pronunciations: dictionary, rules of word formation, grapheme-to-phoneme model."""
 
+from asr.lexicon.build import BuiltLexicon, Guess, build_lexicon, read_words
 from asr.lexicon.files import (
     PHONES,
     Dictionary,
@@ -12,11 +13,15 @@ from asr.lexicon.rules import WordRules, base_form
 
 __all__ = [
     "PHONES",
+    "BuiltLexicon",
     "Dictionary",
+    "Guess",
     "Pronunciation",
     "WordRules",
     "base_form",
+    "build_lexicon",
     "read_dictionary",
     "read_lexicon",
+    "read_words",
     "write_lexicon",
 ]
