@@ -14,11 +14,11 @@ def show_progress(description: str, total: float, unit: str = "") -> Iterator[Ca
 
     Args:
         description: What is being done, and to what.
-        total: The sum of all steps.
+        total: The sum of all steps; 0 where it is not known.
         unit: ``"bytes"`` for sizes and rates in MB; otherwise steps are counted.
     """
-    lines = _lines if not sys.stderr.isatty() else _bar
-    with lines(description, total, unit) as advance:
+    show = _bar if sys.stderr.isatty() else _lines
+    with show(description, total, unit) as advance:
         yield advance
 
 
@@ -34,7 +34,7 @@ def _bar(description: str, total: float, unit: str) -> Iterator[Callable[[float]
     with progress.Progress(
         *columns, progress.TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as display:
-        task = display.add_task(description, total=total)
+        task = display.add_task(description, total=total or None)
         yield lambda step: display.advance(task, step)
 
 
@@ -45,9 +45,10 @@ def _lines(description: str, total: float, unit: str) -> Iterator[Callable[[floa
     def advance(step: float) -> None:
         nonlocal done, last
         done += step
-        now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES:
-            last = now
-            sys.stderr.write(f"{description}: {100 * done / total:.0f} %\n")
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            scale, name = (1e6, " MB") if unit == "bytes" else (1.0, "")
+            of_total = f" of {total / scale:.0f}" if total else ""
+            sys.stderr.write(f"{description}: {done / scale:.0f}{of_total}{name}\n")
 
     yield advance

@@ -1,7 +1,7 @@
 """What every corpus does alike on its way to a manifest.
 
 A corpus module lists its files and pairs audio with text; this module reads the durations from the
-audio headers in parallel, writes the manifest, and remembers the state of the tree, so that a second
+audio headers in parallel, writes the manifest, and remembers the state of the corpus, so that a second
 run over an unchanged one reads nothing but file names, sizes and times.
 """
 
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from asr.audio import probe
 from asr.errors import UserError
@@ -61,6 +62,23 @@ def silent_progress(description: str, total: float) -> Iterator[Callable[[float]
     yield lambda step: None
 
 
+def is_audio(name: str) -> bool:
+    """Whether a file's name is that of audio."""
+    return name.lower().endswith(AUDIO_SUFFIXES)
+
+
+def preference(path: Path) -> int:
+    """Sorting key: of files with the same stem, lossless ones come first."""
+    suffix = path.suffix.lower()
+    return AUDIO_SUFFIXES.index(suffix) if suffix in AUDIO_SUFFIXES else -1
+
+
+def check_outside(output: Path, root: Path) -> None:
+    """Raise :class:`UserError` where writing ``output`` would change the corpus at ``root``."""
+    if root.resolve() in (output.resolve(), *output.resolve().parents):
+        raise UserError(f"{output}: lies inside {root}, which is never written to; give another --output")
+
+
 def prepare_manifest(
     manifest: Path,
     files: Sequence[Path],
@@ -85,8 +103,8 @@ def prepare_manifest(
         UserError: the manifest cannot be written, or nothing usable was found.
     """
     marker = manifest.with_name(f".{manifest.stem}.completed")
-    state = _fingerprint(files, settings)
-    known = _read_marker(marker, state, manifest)
+    fingerprint = _fingerprint(files, settings)
+    known = _read_marker(marker, fingerprint, manifest)
     if known is not None:
         return known
     utterances, problems = read()
@@ -94,7 +112,7 @@ def prepare_manifest(
     problems = sorted([*problems, *unreadable], key=lambda problem: (problem.kind, problem.name))
     if not utterances:
         first = f" ({problems[0].kind}: {problems[0].name})" if problems else ""
-        raise UserError(f"{manifest.stem}: no utterance with both readable audio and text{first}")
+        raise UserError(f"{manifest}: nothing to write, no utterance has both audio and text{first}")
     marker.unlink(missing_ok=True)
     write_manifest(manifest, utterances)
     prepared = Prepared(
@@ -105,7 +123,7 @@ def prepare_manifest(
         problems=tuple(problems),
     )
     _write_problems(problems_file(manifest), problems)
-    _write_marker(marker, state, prepared)
+    _write_marker(marker, fingerprint, prepared)
     return prepared
 
 
@@ -125,7 +143,7 @@ def read_headers(
     readable: list[Utterance] = []
     problems: list[Problem] = []
     blocks = [utterances[start : start + _BLOCK] for start in range(0, len(utterances), _BLOCK)]
-    # Threads suffice: libsndfile works outside the interpreter lock, and waiting for the disk is most of it.
+    # Threads suffice: libsndfile works outside the interpreter lock, and most of it is waiting for the disk.
     executor = ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1)))
     try:
         with progress(f"{description}: audio headers", len(utterances)) as advance:
@@ -144,7 +162,10 @@ def _read_block(block: Iterable[Utterance]) -> list[Utterance | Problem]:
 
 def _read_header(utterance: Utterance) -> Utterance | Problem:
     try:
+        utterance.audio_filepath.encode()
         info = probe(utterance.audio_filepath)
+    except UnicodeEncodeError:
+        return Problem("file name is not UTF-8", _printable(utterance.audio_filepath))
     except (UserError, OSError) as error:
         return Problem("unreadable audio", str(error))
     if info.duration <= 0:
@@ -153,25 +174,23 @@ def _read_header(utterance: Utterance) -> Utterance | Problem:
 
 
 def _fingerprint(files: Iterable[Path], settings: Sequence[str]) -> str:
-    """A digest of names, sizes and modification times; a broken link counts by its name."""
+    """A digest of names, sizes and modification times; a file that is not there counts by its name."""
     digest = hashlib.sha256("\0".join(settings).encode())
     for path in sorted(files):
         try:
             status = path.stat()
-            entry = f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}"
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
         except OSError:
-            entry = f"\0{path}\0unreadable"
-        digest.update(entry.encode(errors="surrogateescape"))
+            state = "unreadable"
+        digest.update(f"\0{path.absolute()}\0{state}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _read_marker(marker: Path, state: str, manifest: Path) -> Prepared | None:
+def _read_marker(marker: Path, fingerprint: str, manifest: Path) -> Prepared | None:
     """What an earlier run wrote, if the corpus and the manifest are still as it left them."""
     try:
         entry = json.loads(marker.read_text(encoding="utf-8"))
-        if entry["version"] != _MARKER_VERSION or entry["corpus"] != state:
-            return None
-        if entry["manifest"] != _file_state(manifest):
+        if entry["state"] != _state(fingerprint, manifest):
             return None
         problems = tuple(Problem(**problem) for problem in entry["problems"])
         counts = (int(entry["utterances"]), float(entry["seconds"]), int(entry["speakers"]))
@@ -180,21 +199,23 @@ def _read_marker(marker: Path, state: str, manifest: Path) -> Prepared | None:
         return None
 
 
-def _write_marker(marker: Path, state: str, prepared: Prepared) -> None:
+def _write_marker(marker: Path, fingerprint: str, prepared: Prepared) -> None:
+    if not prepared.manifest.is_file():  # /dev/null or a pipe: nothing is kept, so nothing can be reused
+        return
     entry = asdict(prepared)
-    del entry["reused"]
-    entry |= {
-        "version": _MARKER_VERSION,
-        "corpus": state,
-        "manifest": _file_state(prepared.manifest),
-    }
+    del entry["manifest"], entry["reused"]
     with atomic_write(marker) as stream:
-        json.dump(entry, stream)
+        json.dump({"state": _state(fingerprint, prepared.manifest), **entry}, stream)
 
 
-def _file_state(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+def _state(fingerprint: str, manifest: Path) -> dict[str, Any]:
+    status = manifest.stat()
+    return {
+        "version": _MARKER_VERSION,
+        "corpus": fingerprint,
+        "size": status.st_size,
+        "time": status.st_mtime_ns,
+    }
 
 
 def _write_problems(path: Path, problems: Sequence[Problem]) -> None:
@@ -202,4 +223,9 @@ def _write_problems(path: Path, problems: Sequence[Problem]) -> None:
         path.unlink(missing_ok=True)
         return
     with atomic_write(path) as stream:
-        stream.writelines(f"{problem.kind}\t{problem.name}\n" for problem in problems)
+        stream.writelines(f"{problem.kind}\t{_printable(problem.name)}\n" for problem in problems)
+
+
+def _printable(name: str) -> str:
+    """A name that can be written as UTF-8, whatever bytes the file system holds."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

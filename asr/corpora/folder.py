@@ -1,0 +1,230 @@
+"""Any folder of recordings: a ``.txt`` file beside each, or a table (CSV or TSV) that names them."""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from asr.corpora.preparation import (
+    Prepared,
+    Problem,
+    Progress,
+    check_outside,
+    is_audio,
+    preference,
+    prepare_manifest,
+    silent_progress,
+)
+from asr.corpora.text import to_letters
+from asr.errors import UserError
+from asr.manifest import Utterance
+
+# Column names in use: NeMo and lhotse, Common Voice, DeepSpeech, Hugging Face's audio folders.
+_AUDIO_COLUMNS = ("audio_filepath", "path", "file", "file_name", "filename", "wav_filename", "audio", "wav")
+_TEXT_COLUMNS = ("text", "sentence", "transcript", "transcription", "normalized_text")
+_ID_COLUMNS = ("id", "utterance_id", "utt_id")
+_SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
+# Keys of a manifest line that say what a column of the same name does not know better.
+_MANIFEST_KEYS = ("offset", "duration", "sample_rate", "confidence")
+
+_Read = tuple[list[Utterance], list[Problem]]
+
+
+def prepare_folder(
+    root: Path,
+    output: Path,
+    table: Path | None = None,
+    letters: bool = False,
+    progress: Progress = silent_progress,
+) -> Prepared:
+    """Write the manifest ``output`` of the recordings under ``root``.
+
+    Without a table every audio file at any depth is an utterance, its text in the ``.txt`` file of the
+    same name beside it, its id its path without suffix. With one, every row is: the header names a
+    column for the audio (``path``, ``audio_filepath``, ``file`` …) and one for the text (``sentence``,
+    ``text``, ``transcript`` …), may name ``id`` and ``speaker`` (``client_id``), and every other column
+    goes into the manifest under its name. Paths are relative to ``root``, to the table's folder, or to
+    ``clips`` in either.
+
+    Args:
+        root: The folder; never written to.
+        output: The manifest file.
+        table: A CSV or TSV file with a header.
+        letters: Bring texts into the form A–Z, apostrophe and space; what cannot be is a problem.
+        progress: Shows how many audio headers have been read.
+
+    Raises:
+        UserError: the folder or the table cannot be read, or nothing usable is in it.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}")
+    check_outside(output, root)
+    if table is None:
+        files = sorted(_walk(root))
+        if not any(is_audio(path.name) for path in files):
+            raise UserError(f"{root}: holds no audio files (flac, wav, opus, ogg, mp3)")
+        read = partial(_pair, root, files)
+    else:
+        rows = _read_table(table, root)
+        files = [table, *(Path(utterance.audio_filepath) for utterance in rows)]
+        read = partial(_check_rows, rows)
+    finish = partial(_finish, read, letters)
+    settings = (str(table), str(letters))
+    return prepare_manifest(output, files, finish, settings, progress)
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Audio and text files at any depth, hidden ones and hidden folders left out."""
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    for folder, folders, names in os.walk(root, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and (is_audio(name) or name.lower().endswith(".txt")):
+                yield Path(folder, name)
+
+
+def _pair(root: Path, files: list[Path]) -> _Read:
+    """Pair audio with the text beside it; durations are left at 0."""
+    problems: list[Problem] = []
+    texts = {path.with_suffix(""): path for path in files if not is_audio(path.name)}
+    audio: dict[Path, Path] = {}
+    for path in sorted((path for path in files if is_audio(path.name)), key=preference):
+        stem = path.with_suffix("")
+        if stem in audio:
+            problems.append(Problem("duplicate id", f"{path} (beside {audio[stem]})"))
+        else:
+            audio[stem] = path
+    problems += [Problem("text without audio", str(texts[stem])) for stem in texts.keys() - audio.keys()]
+    problems += [Problem("audio without text", str(audio[stem])) for stem in audio.keys() - texts.keys()]
+    utterances = []
+    for stem in sorted(audio.keys() & texts.keys()):
+        try:
+            text = texts[stem].read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem("unreadable text", f"{texts[stem]} ({error})"))
+            continue
+        id = stem.relative_to(root).as_posix()
+        utterances.append(Utterance(id=id, audio_filepath=str(audio[stem]), duration=0.0, text=text))
+    return utterances, problems
+
+
+def _read_table(table: Path, root: Path) -> list[Utterance]:
+    """The rows of a table as utterances, unchecked; what a row does not say is empty."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            first = stream.readline()
+            rows = _split_rows(first, chain([first], stream))
+            header = [name.strip() for name in next(rows, [])]
+            columns = _find_columns(table, header)
+            find = _Finder([root, root / "clips", table.parent, table.parent / "clips"])
+            return [
+                _row_utterance(dict(zip(header, row, strict=False)), columns, find, number)
+                for number, row in enumerate(rows, start=1)
+                if any(row)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{table}: cannot read this table ({reason})") from error
+
+
+def _split_rows(first: str, lines: Iterable[str]) -> Iterator[list[str]]:
+    """Rows of a table whose separator is the commonest one of its first line.
+
+    Tab-separated tables have no quoting: in Common Voice a quotation mark is a quotation mark.
+    """
+    separator = max("\t,;|", key=first.count)
+    if separator == "\t":
+        return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+    return csv.reader(lines, delimiter=separator, strict=True)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The names, as the header writes them, of the columns that are understood."""
+
+    audio: str
+    text: str
+    id: str | None
+    speaker: str | None
+
+
+def _find_columns(table: Path, header: list[str]) -> _Columns:
+    def find(names: Sequence[str]) -> str | None:
+        written = {name.lower(): name for name in reversed(header)}
+        return next((written[name] for name in names if name in written), None)
+
+    audio, text = find(_AUDIO_COLUMNS), find(_TEXT_COLUMNS)
+    if audio is None or text is None:
+        missing, names = ("audio", _AUDIO_COLUMNS) if audio is None else ("text", _TEXT_COLUMNS)
+        raise UserError(
+            f"{table}: no column for the {missing}; its first line has {', '.join(map(repr, header))}, "
+            f"and one of {', '.join(names)} is needed"
+        )
+    return _Columns(audio, text, find(_ID_COLUMNS), find(_SPEAKER_COLUMNS))
+
+
+class _Finder:
+    """Finds files that are named relative to one of several folders, the last lucky one first."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = list(folders)
+
+    def __call__(self, name: str) -> Path:
+        for folder in self._folders:
+            if (folder / name).exists():
+                self._folders.remove(folder)
+                self._folders.insert(0, folder)
+                return folder / name
+        return self._folders[0] / name
+
+
+def _row_utterance(row: dict[str, str], columns: _Columns, find: _Finder, number: int) -> Utterance:
+    name = row.get(columns.audio, "")
+    id = row.get(columns.id, "") if columns.id else ""
+    known = (columns.audio, columns.text, columns.id, columns.speaker, *_MANIFEST_KEYS)
+    return Utterance(
+        id=id or str(Path(name).with_suffix("")) if name else f"row {number}",
+        audio_filepath=str(find(name)) if name else "",
+        duration=0.0,
+        text=row.get(columns.text, ""),
+        speaker=(row.get(columns.speaker) or None) if columns.speaker else None,
+        extra={key: value for key, value in row.items() if value and key and key not in known},
+    )
+
+
+def _check_rows(rows: list[Utterance]) -> _Read:
+    """Leave out rows without a file or with an id that was there before."""
+    utterances: dict[str, Utterance] = {}
+    problems: list[Problem] = []
+    for row in rows:
+        if not row.audio_filepath:
+            problems.append(Problem("text without audio", row.id))
+        elif not Path(row.audio_filepath).exists():
+            problems.append(Problem("missing audio", row.audio_filepath))
+        elif row.id in utterances:
+            problems.append(Problem("duplicate id", row.id))
+        else:
+            utterances[row.id] = row
+    return list(utterances.values()), problems
+
+
+def _finish(read: Callable[[], _Read], letters: bool) -> _Read:
+    """Bring texts to one line each (and to letters, if wanted); leave out those that have none."""
+    utterances, problems = read()
+    finished = []
+    for utterance in utterances:
+        text = " ".join((utterance.text or "").split())
+        spelled = to_letters(text) if letters else text
+        if spelled is None:
+            problems.append(Problem("text with digits or foreign letters", f"{utterance.id} ({text})"))
+        elif not spelled:
+            problems.append(Problem("empty text", utterance.id))
+        else:
+            finished.append(replace(utterance, text=spelled))
+    return finished, problems
