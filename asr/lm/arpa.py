@@ -89,7 +89,7 @@ class _Reader:
         chosen[special] = False
         order = np.concatenate([special, np.flatnonzero(chosen)])
         level = Level(
-            context=np.zeros(len(words), dtype=np.int64),
+            context=np.zeros(len(words), dtype=np.uint32),
             word=np.arange(len(words), dtype=np.uint32),
             log_probability=_natural(log10[order]),
             backoff=_natural(backoff10[order]),
@@ -112,7 +112,7 @@ class _Reader:
         if (np.diff(keys[ordered]) == 0).any():
             raise UserError(f"{self._path}: a {order}-gram occurs twice")
         return Level(
-            context=context[ordered],
+            context=context[ordered].astype(np.uint32),
             word=words[ordered, -1].astype(np.uint32),
             log_probability=_natural(log10[ordered]),
             backoff=_natural(backoff10[ordered]),
@@ -209,7 +209,7 @@ def _natural(log10: NDArray[np.float64]) -> NDArray[np.float32]:
     return (log10 * _LN10).astype(np.float32)
 
 
-def _keys(context: NDArray[np.int64], word: NDArray[np.integer]) -> NDArray[np.int64]:
+def _keys(context: NDArray[np.integer], word: NDArray[np.integer]) -> NDArray[np.int64]:
     return (context.astype(np.int64) << 24) | word.astype(np.int64)
 
 

@@ -70,7 +70,7 @@ def estimate(
             probability[BEGIN_ID] = gamma[0] * lower[0]
         if levels:
             levels[-1].backoff[:] = np.log(gamma[below])
-        renumbered = np.cumsum(below) - 1
+        renumbered = np.cumsum(below, dtype=np.uint32) - np.uint32(1)
         levels.append(
             Level(
                 context=renumbered[level.context[kept]],

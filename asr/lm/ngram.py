@@ -172,9 +172,10 @@ class NGram:
         levels = []
         for order in range(1, self.order + 1):
             begin, end = arrays.first_ngram[order - 1 : order + 1]
-            context = np.zeros(end - begin, dtype=np.int64)
+            context = np.zeros(end - begin, dtype=np.uint32)
             if order > 1:
-                context = context_ngrams[parents[begin:end] - 1] - arrays.first_ngram[order - 2]
+                below = context_ngrams - arrays.first_ngram[order - 2]
+                context = below[parents[begin:end] - 1].astype(np.uint32)
             levels.append(
                 Level(
                     context=context,

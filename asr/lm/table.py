@@ -15,14 +15,14 @@ class Level:
     """All n-grams of one order, sorted by (context, word).
 
     Attributes:
-        context: int64 (n,): index of the n-gram without its last word in the level below (0 at order 1).
+        context: uint32 (n,): index of the n-gram without its last word in the level below (0 at order 1).
         word: uint32 (n,): id of the last word.
         log_probability: float32 (n,): natural logarithm of P(word | context).
         backoff: float32 (n,): natural logarithm of the back-off weight; 0 where nothing follows.
         count: uint32 (n,): occurrences in the text, where they are known.
     """
 
-    context: NDArray[np.int64]
+    context: NDArray[np.uint32]
     word: NDArray[np.uint32]
     log_probability: NDArray[np.float32]
     backoff: NDArray[np.float32]
