@@ -11,7 +11,6 @@ from asr.cli.lexicon import register
 from asr.errors import UserError
 from asr.lexicon import (
     WordRules,
-    base_form,
     build_lexicon,
     read_dictionary,
     read_lexicon,
@@ -154,15 +153,6 @@ def test_rules_keep_every_pronunciation_of_the_base(rules):
 def test_no_rule_makes_a_word_of_nothing(rules):
     for word in ("ZYX", "S", "'S", "'", "ED", "INGS", ""):
         assert rules(word) == ()
-
-
-def test_inflections_share_their_base_form(dictionary_file):
-    dictionary = read_dictionary(dictionary_file) | {
-        word: ((),) for word in ("HOPED", "HOPING", "HOPPED", "HOPE'S")
-    }
-    assert [base_form(word, dictionary) for word in ("HOPED", "HOPING", "HOPE'S")] == ["HOPE"] * 3
-    assert base_form("HOPPED", dictionary) == "HOP"
-    assert base_form("COLOR", dictionary) == "COLOR"
 
 
 def test_a_lexicon_is_built_from_dictionary_then_rules_then_model(dictionary_file):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from asr.g2p import G2p
     from asr.lexicon import Guess
 
 _NAMES_SHOWN = 5
@@ -92,7 +93,12 @@ def train_g2p(
         read_dictionary(dictionary), settings.training.held_out, settings.training.seed
     )
     sys.stderr.write(f"{len(train)} words to train on, {len(held)} held out\n")
-    model = train_g2p(train, settings, _report_epoch)
+
+    def report(epoch: int, loss: float, model: "G2p") -> None:
+        save_g2p(output, model)
+        sys.stderr.write(f"epoch {epoch} of {settings.training.epochs}: loss {loss:.3f} a word\n")
+
+    model = train_g2p(train, settings, report)
     model.config.results = {
         "dictionary": dictionary.name,
         "trained_on": len(train),
@@ -126,10 +132,6 @@ def _guess(name: str, variants: int) -> "Guess":
             return nbest(model, words, variants, report=advance)
 
     return guess
-
-
-def _report_epoch(epoch: int, epochs: int, loss: float) -> None:
-    sys.stderr.write(f"epoch {epoch} of {epochs}: loss {loss:.3f} a word\n")
 
 
 def _print_rates(results: dict[str, Any], as_json: bool) -> None:

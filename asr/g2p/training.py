@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import cast
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -14,48 +15,48 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from asr.errors import UserError
 from asr.g2p.model import G2p, G2pConfig, encode
 from asr.g2p.search import nbest
-from asr.lexicon import Dictionary, Pronunciation, base_form
+from asr.lexicon import Dictionary, Pronunciation
 from asr.tokenizer import PHONES
 
+#: Over-eager on purpose: words joined for nothing (BROTH, BROTHER) do the split no harm.
+_ENDINGS = "S|E|D|ED|ER|EST|Y|LY|I|ING?|NESS|LESS|FUL|MENT|ABLE|ABL|AL|IC|ION|IST|ISM|(?<=(.))\\2"
 _IDS = {phone: number for number, phone in enumerate(PHONES)}
 
 
 def split_dictionary(dictionary: Dictionary, held_out: float, seed: int) -> tuple[Dictionary, Dictionary]:
-    """Divide the words into those to train on and those held out.
+    """Divide the words into those to train on and those held out, about a share of ``held_out``.
 
-    A base word and its inflections (WALK, WALKED, WALKER'S) stay on one side, so that no held-out word is
-    answered by a sibling. Words with other characters than A–Z and the apostrophe are left out.
+    A hash of the stem decides, so a word and its inflections (WALK, WALKED, WALKER'S) stay on one side: no
+    held-out word is answered by a sibling, and words added to a dictionary move no other. Words with other
+    characters than A–Z and the apostrophe are left out.
 
     Raises:
         UserError: fewer than 100 words, too few to learn from.
     """
-    families: dict[str, list[str]] = {}
-    for word in dictionary:
-        if re.fullmatch("[A-Z']+", word):
-            families.setdefault(base_form(word, dictionary), []).append(word)
-    words = sum(map(len, families.values()))
-    if words < 100:
-        raise UserError(f"the dictionary has only {words} words of letters A–Z: too few to train on")
-    order = sorted(families)
-    random.Random(seed).shuffle(order)
-    held: Dictionary = {}
-    for family in order:
-        if len(held) >= held_out * words:
-            break
-        held |= {word: dictionary[word] for word in families[family]}
-    kept = {word: dictionary[word] for family in order for word in families[family] if word not in held}
-    return kept, held
+    words = {word: phones for word, phones in dictionary.items() if re.fullmatch("[A-Z']+", word)}
+    if len(words) < 100:
+        raise UserError(f"the dictionary has only {len(words)} words of letters A–Z: too few to train on")
+    held = {word for word in words if crc32(f"{seed} {_stem(word)}".encode()) < held_out * 2**32}
+    return (
+        {word: phones for word, phones in words.items() if word not in held},
+        {word: phones for word, phones in words.items() if word in held},
+    )
+
+
+def _stem(word: str) -> str:
+    """What is left of a word without apostrophes, inflections and common suffixes; three letters at least."""
+    return re.sub(rf"(?<=...)({_ENDINGS})+$", "", word.replace("'", ""))
 
 
 def train_g2p(
-    train: Dictionary, config: G2pConfig, report: Callable[[int, int, float], None] = lambda *_: None
+    train: Dictionary, config: G2pConfig, report: Callable[[int, float, G2p], None] = lambda *_: None
 ) -> G2p:
     """Train a model.
 
     Args:
         train: Words and their pronunciations; each epoch takes one pronunciation of each word at random.
         config: Shape and training.
-        report: Called after each epoch with its number, that of all epochs, and the mean loss a word.
+        report: Called after each epoch with its number, the mean loss a word, and the averaged model.
 
     Returns:
         The model with its averaged weights.
@@ -68,6 +69,8 @@ def train_g2p(
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         model.precision = torch.bfloat16
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.training.average))
+    best = cast(G2p, averaged.module.eval())
+    best.precision = torch.float32
     optimizer = torch.optim.AdamW(
         model.parameters(),
         config.training.learning_rate,
@@ -90,9 +93,7 @@ def train_g2p(
             schedule.step()
             averaged.update_parameters(model)
             total += loss.item()
-        report(epoch, config.training.epochs, total / len(examples))
-    best = cast(G2p, averaged.module.eval())
-    best.precision = torch.float32
+        report(epoch, total / len(examples), best)
     return best
 
 

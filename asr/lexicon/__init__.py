@@ -9,7 +9,7 @@ from asr.lexicon.files import (
     read_lexicon,
     write_lexicon,
 )
-from asr.lexicon.rules import WordRules, base_form
+from asr.lexicon.rules import WordRules
 
 __all__ = [
     "PHONES",
@@ -18,7 +18,6 @@ __all__ = [
     "Guess",
     "Pronunciation",
     "WordRules",
-    "base_form",
     "build_lexicon",
     "read_dictionary",
     "read_lexicon",

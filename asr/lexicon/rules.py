@@ -196,15 +196,6 @@ class WordRules:
         return ()
 
 
-def base_form(word: str, dictionary: Dictionary) -> str:
-    """The word without the suffixes that lead to another word of the dictionary (WALKER'S: WALK)."""
-    for suffix in SUFFIXES:
-        for base in _bases(word, suffix):
-            if base in dictionary:
-                return base_form(base, dictionary)
-    return word
-
-
 def _bases(word: str, suffix: Suffix) -> Iterator[str]:
     """The words that this one may be made of with a suffix, the likeliest first; three letters at least."""
     stem = word[: -len(suffix.letters)]
