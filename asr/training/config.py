@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from asr.augmentation import AugmentConfig
+from asr.batching import BatchingConfig
 from asr.encoder import EncoderConfig
 from asr.errors import UserError
 from asr.frontend import FrontendConfig
@@ -101,24 +102,6 @@ class ScheduleConfig:
     factor: float = 0.5
     patience: int = 2
     stop_after: int = 0
-
-
-@dataclass
-class BatchingConfig:
-    """How utterances become batches.
-
-    Attributes:
-        max_seconds: Padded audio in a batch, over all processes together.
-        min_duration, max_duration: Utterances outside are left out (seconds).
-        jitter: How far lengths in one batch may differ, as a fraction; randomises the batches.
-        short_first: First epoch from short to long utterances (SortaGrad, Amodei et al. 2016).
-    """
-
-    max_seconds: float = 320.0
-    min_duration: float = 0.3
-    max_duration: float = 25.0
-    jitter: float = 0.1
-    short_first: bool = True
 
 
 @dataclass

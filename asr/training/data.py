@@ -1,0 +1,215 @@
+"""Manifests to batches of waveforms and targets."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor
+
+from asr.audio import read_audio
+from asr.augmentation import WaveformAugmentation
+from asr.batching import Item
+from asr.errors import UserError
+from asr.files import atomic_write
+from asr.loss import frames_needed
+from asr.manifest import Utterance, read_manifest
+from asr.model import Model
+from asr.tokenizer import Tokenizer, UnknownSymbol
+from asr.training.config import DataConfig, Recipe
+
+
+@dataclass
+class Batch:
+    """Waveforms float32 ``(batch, samples)``, their lengths, and per head targets with their lengths.
+
+    A target length of -1 leaves the utterance out of that head's loss.
+    """
+
+    ids: list[str]
+    waveforms: Tensor
+    lengths: Tensor
+    targets: dict[str, tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Dropped:
+    """Utterances that cannot be trained on, by reason."""
+
+    ids: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, identifier: str) -> None:
+        """Count and name one."""
+        self.ids.setdefault(reason, []).append(identifier)
+
+    def lines(self) -> list[str]:
+        """One line a reason: how many, and the first few."""
+        return [
+            f"left out {len(ids)}: {reason} ({', '.join(ids[:3])}{', …' if len(ids) > 3 else ''})"
+            for reason, ids in self.ids.items()
+        ]
+
+
+class AudioStore:
+    """Waveforms of utterances, decoded at each call or read from a cache of 16-bit samples."""
+
+    def __init__(self, utterances: Sequence[Utterance], sample_rate: int, cache: str = "") -> None:
+        self.utterances, self.sample_rate = utterances, sample_rate
+        self._samples: np.ndarray | None = None
+        self._offsets = np.zeros(0, dtype=np.int64)
+        if cache:
+            self._open(build_audio_cache(utterances, sample_rate, Path(cache)))
+
+    def _open(self, path: Path) -> None:
+        self._offsets = np.asarray(json.loads(path.with_suffix(".json").read_text()), dtype=np.int64)
+        self._samples = np.memmap(path, dtype=np.int16, mode="r")
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Waveform ``(samples,)`` of one utterance."""
+        if self._samples is not None:
+            stored = self._samples[self._offsets[index] : self._offsets[index + 1]]
+            return torch.from_numpy(stored.astype(np.float32) * np.float32(1 / 32768))
+        utterance = self.utterances[index]
+        return read_audio(utterance.audio_filepath, self.sample_rate, utterance.offset, utterance.duration)
+
+
+def build_audio_cache(utterances: Sequence[Utterance], sample_rate: int, folder: Path) -> Path:
+    """Decode utterances once into one file of 16-bit samples; free where that file exists.
+
+    The file's name follows from the utterances, so another selection makes another file.
+    """
+    names = [f"{item.audio_filepath} {item.offset} {item.duration}" for item in utterances]
+    key = hashlib.sha256("\n".join([str(sample_rate), *names]).encode()).hexdigest()[:16]
+    path = folder / f"{key}.int16"
+    if path.exists() and path.with_suffix(".json").exists():
+        return path
+
+    def decode(utterance: Utterance) -> np.ndarray:
+        waveform = read_audio(utterance.audio_filepath, sample_rate, utterance.offset, utterance.duration)
+        return (waveform * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
+
+    offsets = [0]
+    with atomic_write(path, "wb") as stream, ThreadPoolExecutor() as pool, Progress(transient=True) as bar:
+        for samples in bar.track(pool.map(decode, utterances), len(utterances), description="decoding audio"):
+            stream.write(samples.tobytes())
+            offsets.append(offsets[-1] + len(samples))
+    with atomic_write(path.with_suffix(".json")) as stream:
+        json.dump(offsets, stream)
+    return path
+
+
+class TrainingData:
+    """The utterances of a recipe with their targets.
+
+    Attributes:
+        utterances: Those that can be trained on.
+        durations: Seconds of each, as numpy array.
+        sources: Indices of each source's utterances, and its share.
+        dropped: Those that cannot, by reason.
+    """
+
+    def __init__(self, recipe: Recipe, model: Model) -> None:
+        self.dropped = Dropped()
+        self._seed = recipe.training.seed
+        self._targets: dict[str, list[list[int] | None]] = {name: [] for name in model.tokenizers}
+        self.utterances: list[Utterance] = []
+        self.sources: list[tuple[np.ndarray, float]] = []
+        for source in recipe.data.train:
+            first = len(self.utterances)
+            for utterance in read_manifest(source.manifest):
+                if utterance.confidence < source.min_confidence:
+                    self.dropped.add("confidence below data.train.min_confidence", utterance.id)
+                elif self._add_targets(utterance, recipe, model):
+                    self.utterances.append(utterance)
+            self.sources.append((np.arange(first, len(self.utterances)), source.share))
+            if first == len(self.utterances):
+                raise UserError(f"{source.manifest}: has no utterance that can be trained on")
+        self.durations = np.asarray([utterance.duration for utterance in self.utterances])
+        self.augmentation = WaveformAugmentation(recipe.augment, recipe.frontend.sample_rate)
+        self.audio = AudioStore(self.utterances, recipe.frontend.sample_rate, recipe.data.cache)
+
+    def _add_targets(self, utterance: Utterance, recipe: Recipe, model: Model) -> bool:
+        if not utterance.text or not utterance.text.strip():
+            self.dropped.add("no text", utterance.id)
+            return False
+        if not recipe.batching.min_duration <= utterance.duration <= recipe.batching.max_duration:
+            self.dropped.add("duration outside batching.min_duration and max_duration", utterance.id)
+            return False
+        samples = int(utterance.duration / max(recipe.augment.speed) * recipe.frontend.sample_rate)
+        frames = model.frontend.frames(samples) // recipe.encoder.subsampling_factor
+        targets = {
+            name: self._encode(utterance, tokenizer, int(frames))
+            for name, tokenizer in model.tokenizers.items()
+        }
+        if not any(targets.values()):
+            return False
+        for name, target in targets.items():
+            self._targets[name].append(target)
+        return True
+
+    def _encode(self, utterance: Utterance, tokenizer: Tokenizer, frames: int) -> list[int] | None:
+        """Labels of an utterance, or None (counted) where a head cannot learn from it."""
+        try:
+            labels = tokenizer.encode(utterance.text or "")
+        except UnknownSymbol:
+            self.dropped.add(f"cannot be written in {tokenizer.units}", utterance.id)
+            return None
+        if frames_needed(labels) > frames:
+            self.dropped.add(f"too short for its {tokenizer.units}", utterance.id)
+            return None
+        return labels
+
+    def load(self, items: Sequence[Item], epoch: int) -> Batch:
+        """Read, vary and pad the waveforms of one process's part of a batch."""
+        waveforms = []
+        for item in items:
+            draw = np.random.default_rng((self._seed, epoch, 1 + item.index, item.copy))
+            waveforms.append(self.augmentation(self.audio[item.index], item.speed, draw))
+        padded, lengths = pad(waveforms)
+        targets = {
+            name: _pad_targets([labels[item.index] for item in items])
+            for name, labels in self._targets.items()
+        }
+        return Batch([self.utterances[item.index].id for item in items], padded, lengths, targets)
+
+
+def development_utterances(config: DataConfig) -> list[Utterance]:
+    """The development set, or ``dev_utterances`` of it, evenly spread."""
+    if not config.dev:
+        return []
+    utterances = [utterance for utterance in read_manifest(config.dev) if utterance.text]
+    if not utterances:
+        raise UserError(f"{config.dev}: no utterance has a text to compare with")
+    if not config.dev_utterances or config.dev_utterances >= len(utterances):
+        return utterances
+    chosen = np.linspace(0, len(utterances) - 1, config.dev_utterances).round().astype(int)
+    return [utterances[index] for index in chosen]
+
+
+def pad(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Waveforms of several lengths to ``(batch, samples)`` and lengths ``(batch,)``."""
+    lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
+    return torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True), lengths
+
+
+def _pad_targets(labels: Sequence[list[int] | None]) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([-1 if each is None else len(each) for each in labels], dtype=torch.int64)
+    padded = torch.zeros(len(labels), max(1, int(lengths.max())), dtype=torch.int64)
+    for row, each in zip(padded, labels, strict=True):
+        if each:
+            row[: len(each)] = torch.tensor(each)
+    return padded, lengths
+
+
+def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Prepare the next batch in a thread while this one is worked on (for a GPU)."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch

@@ -1,0 +1,61 @@
+"""Error rates of a network on a development set, shared among the processes."""
+
+from collections.abc import Sequence
+
+import torch
+
+from asr.batching import Item, pack
+from asr.decoding.greedy import greedy_decode
+from asr.manifest import Utterance
+from asr.model import Model
+from asr.scoring import Score, score
+from asr.tokenizer import UnknownSymbol
+from asr.training.data import AudioStore, pad
+from asr.training.distributed import Ranks
+
+
+class DevelopmentSet:
+    """Utterances with their audio, decoded greedily by every head.
+
+    A head's error rate counts what it writes: words where its tokens make words, phones otherwise.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], sample_rate: int, cache: str, seconds: float) -> None:
+        self.utterances = utterances
+        self._audio = AudioStore(utterances, sample_rate, cache)
+        items = [Item(index, 0, 1.0, utterance.duration) for index, utterance in enumerate(utterances)]
+        self._batches = pack(sorted(items, key=lambda item: item.duration), seconds)
+
+    @torch.inference_mode()
+    def evaluate(self, model: Model, ranks: Ranks) -> tuple[dict[str, Score], dict[str, str]]:
+        """Score of each head, and one example hypothesis of each; the same on every process."""
+        model.eval()
+        found: dict[str, dict[str, str]] = {name: {} for name in model.heads}
+        for batch in self._batches[ranks.rank :: ranks.processes]:
+            waveforms, lengths = pad([self._audio[item.index] for item in batch])
+            features, frames = model.frontend(waveforms.to(ranks.device), lengths.to(ranks.device))
+            logits, frames = model.logits(features, frames, list(model.heads))
+            for name, scores in zip(model.heads, logits, strict=True):
+                hypotheses = greedy_decode(scores.log_softmax(-1).cpu(), frames.cpu(), model.tokenizers[name])
+                for item, hypothesis in zip(batch, hypotheses, strict=True):
+                    found[name][self.utterances[item.index].id] = hypothesis.text
+        model.train()
+        return self._scores(model, ranks.gather(found))
+
+    def _scores(
+        self, model: Model, parts: list[dict[str, dict[str, str]]]
+    ) -> tuple[dict[str, Score], dict[str, str]]:
+        scores, examples = {}, {}
+        for name, tokenizer in model.tokenizers.items():
+            hypotheses = {key: text for part in parts for key, text in part[name].items()}
+            references = {}
+            for utterance in self.utterances:
+                text = utterance.text or ""
+                try:
+                    written = tokenizer.decode(tokenizer.encode(text))
+                except UnknownSymbol:
+                    continue
+                references[utterance.id] = written if tokenizer.units == "phones" else text
+            scores[name] = score(references, {key: hypotheses[key] for key in references})
+            examples[name] = hypotheses[self.utterances[len(self.utterances) // 2].id]
+        return scores, examples

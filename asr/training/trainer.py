@@ -1,0 +1,461 @@
+"""The training loop, top to bottom.
+
+A run is decided by its recipe. What is random in a step follows from the seed and the step, so a
+checkpoint needs no generator's state: weights, optimizer, counters and the position suffice to go on
+exactly where a run stopped.
+"""
+
+import fnmatch
+import math
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr import __version__
+from asr.augmentation import SpecAugment
+from asr.batching import Item, plan_epoch, share_of
+from asr.errors import UserError
+from asr.frontend import valid_frames
+from asr.loss import ctc_loss
+from asr.model import HeadConfig, Model, ModelConfig, build_tokenizer, load_network, save_network
+from asr.scoring import Score
+from asr.training.checkpoint import load_checkpoint, save_checkpoint
+from asr.training.config import Recipe
+from asr.training.data import Batch, TrainingData, development_utterances, prefetched
+from asr.training.distributed import Ranks
+from asr.training.evaluation import DevelopmentSet
+from asr.training.optimizer import FlatParameters, RunningAverage, build_optimizer, learning_rate_factor
+from asr.training.reporter import Reporter
+
+STEPS_PER_REPORT = 20
+STATISTICS = ("frames", "padded", "blanks", "infinite", "stop", "seconds")
+
+
+@dataclass
+class Position:
+    """Where a run is; all of it is in a checkpoint.
+
+    Attributes:
+        step: Optimizer steps done.
+        epoch: Epoch under way, from 0.
+        batch: Batches of it that are done.
+        seconds: Time spent training, in seconds, over all sessions.
+        best: Lowest error rate so far (percent).
+        unimproved: Evaluations since then.
+        plateau: Factor of the learning rate that the plateau schedule has reached.
+        skipped: Steps without a finite gradient; ``skipped_in_a_row`` of them just now.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    best: float = float("inf")
+    unimproved: int = 0
+    plateau: float = 1.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+
+class Stopped(Exception):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and its state is saved."""
+
+
+def build_model(recipe: Recipe) -> Model:
+    """A new network of a recipe, initialised from its seed, on top of ``training.init_from`` if given."""
+    torch.manual_seed(recipe.training.seed)
+    heads = recipe.all_heads()
+    tokenizers = {name: build_tokenizer(head, _pronunciations(head)) for name, head in heads.items()}
+    model = Model(
+        ModelConfig(recipe.frontend, recipe.encoder, heads, dict(recipe.decoding)),
+        tokenizers,
+    )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(
+            not any(fnmatch.fnmatch(name, pattern) for pattern in recipe.training.freeze)
+        )
+    return model
+
+
+def initialise_from(model: Model, source: str) -> list[str]:
+    """Take the weights that fit from another model directory; returns the names of those that do not."""
+    theirs = dict(load_network(source).named_parameters())
+    left = []
+    for name, parameter in model.named_parameters():
+        if name in theirs and theirs[name].shape == parameter.shape:
+            parameter.data.copy_(theirs[name].data)
+        else:
+            left.append(name)
+    return left
+
+
+def _pronunciations(head: HeadConfig) -> dict[str, tuple[str, ...]] | None:
+    if head.units != "phones":
+        return None
+    from asr.lexicon import read_lexicon
+
+    first: dict[str, tuple[str, ...]] = {}
+    for word, phones in read_lexicon(head.lexicon):
+        first.setdefault(word, phones)
+    return first
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """``auto``: bfloat16 where the machine's kernels compute it fast, else float32."""
+    if name == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+class Trainer:
+    """One run in one process.
+
+    Args:
+        recipe: What to do.
+        folder: Run folder: checkpoints, logs, and the model directory ``model``.
+        ranks: This process among all of them.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, ranks: Ranks) -> None:
+        self.recipe, self.folder, self.ranks = recipe, folder, ranks
+        self.model = build_model(recipe)
+        self.left = (
+            initialise_from(self.model, recipe.training.init_from) if recipe.training.init_from else []
+        )
+        self.model.to(ranks.device)
+        self.model.precision = choose_precision(recipe.training.precision, ranks.device)
+        self.spec_augment = SpecAugment(recipe.augment.spec_augment)
+        self.data = TrainingData(recipe, self.model)
+        self.development = DevelopmentSet(
+            development_utterances(recipe.data),
+            recipe.frontend.sample_rate,
+            recipe.data.cache,
+            recipe.batching.max_seconds / ranks.processes,
+        )
+        self.heads = list(self.model.heads)
+        # What is counted in a step: loss and labels of each head, then STATISTICS.
+        names = [f"{what}_{head}" for what in ("loss", "labels") for head in self.heads]
+        self.counted = {name: number for number, name in enumerate([*names, *STATISTICS])}
+        self.flat = FlatParameters(self.model, len(self.counted))
+        self.optimizer = build_optimizer(self.flat, recipe.optimizer)
+        self.average = RunningAverage(self.flat.values, recipe.optimizer.average)
+        self.position = Position()
+        self.epoch_size = 1
+        self.reporter: Reporter | None = None
+        self.stop_asked = False
+        self.started = self.checkpoint_at = self.reported_at = 0.0
+        self.heard = 0.0
+
+    def run(self, resume: bool) -> None:
+        """Train to the end of the schedule.
+
+        Raises:
+            Stopped: asked to stop; the state is saved.
+            UserError: the run cannot go on (disk full, no finite gradients, memory).
+        """
+        if resume:
+            self._resume()
+        previous = [
+            (number, signal.signal(number, self._ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)
+        ]
+        if self.ranks.is_main:
+            self.reporter = Reporter(self.folder, self.recipe.training.tensorboard)
+        try:
+            self._announce()
+            self._try_longest_batch()
+            self.checkpoint_at = self.reported_at = time.monotonic()
+            self.started = self.checkpoint_at - self.position.seconds
+            while not self._is_over():
+                self._train_epoch()
+            self._checkpoint()
+        finally:
+            for number, handler in previous:
+                signal.signal(number, handler)
+            if self.reporter is not None:
+                self.reporter.close()
+
+    def _train_epoch(self) -> None:
+        position = self.position
+        plan = self._plan(position.epoch)
+        self.epoch_size = len(plan)
+        evaluate_at = self._evaluation_points()
+        batches = self._batches(plan[position.batch :])
+        accumulated = 0
+        for batch in prefetched(batches) if self.ranks.device.type == "cuda" else batches:
+            if not accumulated:
+                self._seed_step()
+                self.flat.buffer.zero_()
+            self._backward(batch)
+            position.batch += 1
+            accumulated += 1
+            if accumulated == self.recipe.optimizer.accumulate or position.batch == len(plan):
+                accumulated = 0
+                self._step()
+                if position.batch in evaluate_at or self._is_over():
+                    self._evaluate()
+                if self._is_over():
+                    return
+                if time.monotonic() - self.checkpoint_at > 60 * self.recipe.training.checkpoint_minutes:
+                    self._checkpoint()
+        position.epoch += 1
+        position.batch = 0
+
+    def _backward(self, batch: Batch) -> None:
+        """Add the gradient and the statistics of this process's part of a batch to the buffer."""
+        if not batch.ids:
+            return
+        device = self.ranks.device
+        features, lengths = self.model.frontend(batch.waveforms.to(device), batch.lengths.to(device))
+        features = self.spec_augment(features, lengths)
+        logits, frames = self.model.logits(features, lengths, self.heads)
+        total = torch.zeros((), device=device)
+        for name, scores in zip(self.heads, logits, strict=True):
+            targets, target_lengths = (part.to(device) for part in batch.targets[name])
+            losses = ctc_loss(scores, frames, targets, target_lengths)
+            finite = losses.masked_fill(losses.isinf(), 0.0)
+            total = total + self.model.config.heads[name].weight * finite.sum()
+            self._count(f"loss_{name}", finite.detach().sum())
+            self._count(f"labels_{name}", target_lengths.clamp(min=0).sum())
+            self._count("infinite", losses.isinf().sum())
+        total.backward()
+        best = logits[0].detach().argmax(-1)
+        self._count("blanks", ((best == 0) & valid_frames(frames, best.shape[1])).sum())
+        self._count("padded", best.numel())
+        self._count("frames", frames.sum())
+
+    def _step(self) -> None:
+        """Sum gradients over the processes and update the weights."""
+        position, flat = self.position, self.flat
+        self._count("stop", float(self.stop_asked))
+        self._count("seconds", (time.monotonic() - self.started) / self.ranks.processes)
+        self.ranks.sum(flat.buffer)
+        found = dict(zip(self.counted, flat.statistics.tolist(), strict=True))
+        position.seconds = max(position.seconds, found["seconds"])
+        # Per second of audio: batches of many short utterances weigh as much as those of few long ones.
+        audio = max(found["frames"], 1.0) * self.model.frame_shift
+        flat.gradient.div_(audio)
+        norm = float(flat.gradient.norm())
+        rate = self._learning_rate()
+        if math.isfinite(norm):
+            if self.recipe.optimizer.clip and norm > self.recipe.optimizer.clip:
+                flat.gradient.mul_(self.recipe.optimizer.clip / norm)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            self.average.update(flat.values, position.step)
+            position.skipped_in_a_row = 0
+        else:
+            self._skip()
+        position.step += 1
+        self.heard += audio
+        if self.reporter is not None and position.step % STEPS_PER_REPORT == 0:
+            self._report(found, norm, rate)
+        if found["stop"]:
+            self._checkpoint()
+            raise Stopped
+
+    def _evaluate(self) -> None:
+        """Measure the averaged weights; keep them where they are among the best."""
+        position, schedule = self.position, self.recipe.schedule
+        if not self.development.utterances:
+            with self.average.swapped_in(self.flat.values):
+                self._save_model(self.folder / "model", {})
+            return
+        with self.average.swapped_in(self.flat.values):
+            scores, examples = self.development.evaluate(self.model, self.ranks)
+            error = scores[self.model.default_head].wer
+            improved = error < position.best
+            position.best = min(error, position.best)
+            position.unimproved = 0 if improved else position.unimproved + 1
+            if schedule.kind == "plateau" and position.unimproved > schedule.patience:
+                position.plateau *= schedule.factor
+                position.unimproved = 0
+            rates = {name: {"wer": result.wer, "cer": result.cer} for name, result in scores.items()}
+            self._keep(error, improved, rates)
+        if self.reporter is not None:
+            metrics: dict[str, Any] = {"step": position.step, "epoch": position.epoch + 1}
+            lines = [f"epoch {position.epoch + 1} step {position.step}, {position.seconds / 60:.1f} min:"]
+            for name, result in scores.items():
+                metrics |= {f"wer_{name}": result.wer, f"cer_{name}": result.cer, name: examples[name]}
+                lines.append(f"  {name}: {_describe(self.model, name, result)}; e.g. {examples[name]}")
+            self.reporter.evaluation(metrics, lines)
+
+    def _keep(self, error: float, improved: bool, rates: dict[str, Any]) -> None:
+        if not self.ranks.is_main:
+            return
+        models = self.folder / "models"
+        self._save_model(models / f"{error:08.4f}-step-{self.position.step:09d}", rates)
+        if improved:
+            self._save_model(self.folder / "model", rates)
+        for worse in sorted(models.iterdir())[max(1, self.recipe.training.keep) :]:
+            shutil.rmtree(worse)
+
+    def _save_model(self, folder: Path, rates: dict[str, Any]) -> None:
+        position = self.position
+        self.model.config.training = {
+            "asr": __version__,
+            "manifests": [Path(source.manifest).name for source in self.recipe.data.train],
+            "hours": round(float(self.data.durations.sum()) / 3600, 2),
+            "steps": position.step,
+            "epochs": round(position.epoch + position.batch / self.epoch_size, 2),
+            "minutes": round(position.seconds / 60, 1),
+            "development": rates,
+        }
+        save_network(folder, self.model)
+
+    def _report(self, found: dict[str, float], norm: float, rate: float) -> None:
+        assert self.reporter is not None
+        now = time.monotonic()
+        losses = {name: found[f"loss_{name}"] / max(1.0, found[f"labels_{name}"]) for name in self.heads}
+        metrics = {
+            "step": self.position.step,
+            "epoch": self.position.epoch + 1,
+            "loss": sum(losses.values()) / len(losses),
+            **{f"loss_{name}": value for name, value in losses.items()},
+            "lr": rate,
+            "gradient_norm": norm,
+            "hours_per_second": self.heard / 3600 / (now - self.reported_at),
+            "padding": 1 - found["frames"] / max(found["padded"], 1.0),
+            "blanks": found["blanks"] / max(found["frames"], 1.0),
+            "infinite_losses": found["infinite"],
+            "minutes": self.position.seconds / 60,
+        }
+        self.heard, self.reported_at = 0.0, now
+        self.reporter.step(self._progress(), metrics)
+
+    def _announce(self) -> None:
+        if self.reporter is None:
+            return
+        hours = self.data.durations.sum() / 3600
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        precision = str(self.model.precision).removeprefix("torch.")
+        self.reporter.message(
+            f"training on {hours:.1f} hours ({len(self.data.utterances)} utterances), "
+            f"{parameters / 1e6:.1f} M parameters, {precision}, {self.ranks.processes} process(es)"
+        )
+        for line in self.data.dropped.lines():
+            self.reporter.message(line)
+        if self.left:
+            self.reporter.message(f"not in training.init_from, so new: {', '.join(self.left)}")
+
+    def _try_longest_batch(self) -> None:
+        """Too little memory should show in the first second, not in the middle of the night."""
+        longest = max(self._plan(0), key=lambda batch: len(batch) * max(item.duration for item in batch))
+        self._seed_step()
+        try:
+            for batch in self._batches([longest]):
+                self._backward(batch)
+        except (RuntimeError, MemoryError) as error:
+            if "memory" not in str(error) and not isinstance(error, MemoryError):
+                raise
+            raise UserError(
+                f"a batch of {self.recipe.batching.max_seconds:g} s does not fit in memory; "
+                "lower batching.max_seconds (and raise optimizer.accumulate as much)"
+            ) from error
+
+    def _skip(self) -> None:
+        position, limit = self.position, self.recipe.loss.non_finite_limit
+        position.skipped += 1
+        position.skipped_in_a_row += 1
+        if self.reporter is not None:
+            self.reporter.message(f"step {position.step}: gradient not finite, skipped")
+        if position.skipped_in_a_row >= limit:
+            batch = self._plan(position.epoch)[position.batch - 1]
+            ids = ", ".join(self.data.utterances[item.index].id for item in batch[:10])
+            raise UserError(
+                f"{limit} steps in a row had no finite gradient, the last with {ids}; "
+                "lower optimizer.lr, or look at these utterances"
+            )
+
+    def _plan(self, epoch: int) -> list[list[Item]]:
+        recipe, data = self.recipe, self.data
+        return plan_epoch(
+            data.durations, data.sources, recipe.batching, recipe.augment.speed, recipe.training.seed, epoch
+        )
+
+    def _batches(self, plan: list[list[Item]]) -> Iterator[Batch]:
+        for items in plan:
+            share = share_of(items, self.ranks.rank, self.ranks.processes)
+            yield self.data.load(share, self.position.epoch)
+
+    def _evaluation_points(self) -> set[int]:
+        """After how many batches of this epoch the development set is decoded."""
+        every = self.recipe.training.evaluate_every
+        if every >= 1:
+            return {self.epoch_size} if (self.position.epoch + 1) % round(every) == 0 else set()
+        parts = round(1 / every)
+        return {round(self.epoch_size * part / parts) for part in range(1, parts + 1)}
+
+    def _progress(self) -> float:
+        """Fraction of the run that is done."""
+        schedule, position = self.recipe.schedule, self.position
+        if schedule.steps:
+            return position.step / schedule.steps
+        if schedule.minutes:
+            return position.seconds / 60 / schedule.minutes
+        return (position.epoch + position.batch / self.epoch_size) / schedule.epochs
+
+    def _is_over(self) -> bool:
+        patience = self.recipe.schedule.stop_after
+        return self._progress() >= 1 or bool(patience and self.position.unimproved >= patience)
+
+    def _learning_rate(self) -> float:
+        factor = learning_rate_factor(self.recipe.schedule, self.position.step, self._progress())
+        return self.recipe.optimizer.lr * self.position.plateau * factor
+
+    def _seed_step(self) -> None:
+        """Masks of dropout and SpecAugment follow from seed, step and rank."""
+        seed = self.recipe.training.seed * 1_000_003 + self.position.step
+        torch.manual_seed(seed * 1_009 + self.ranks.rank)
+
+    def _count(self, name: str, value: Tensor | float) -> None:
+        self.flat.statistics[self.counted[name]] += value
+
+    def _ask_to_stop(self, *_: Any) -> None:
+        self.stop_asked = True
+
+    def _checkpoint(self) -> None:
+        self.checkpoint_at = time.monotonic()
+        if not self.ranks.is_main:
+            return
+        tensors = {"values": self.flat.values, "average": self.average.values}
+        for number, state in enumerate(self.optimizer.state.values()):
+            tensors |= {f"{key}.{number}": value for key, value in state.items()}
+        save_checkpoint(self.folder / "checkpoints", self.position.step, tensors, asdict(self.position))
+
+    def _resume(self) -> None:
+        found = load_checkpoint(self.folder / "checkpoints")
+        if found is None:
+            return
+        tensors, state = found
+        if tensors["values"].shape != self.flat.values.shape:
+            raise UserError(f"{self.folder}: its checkpoint is of another network; --output another folder")
+        self.flat.values.copy_(tensors["values"])
+        self.average.values.copy_(tensors["average"])
+        for number, group in enumerate(self.optimizer.param_groups):
+            (part,) = group["params"]
+            self.optimizer.state[part] = {
+                key: tensors[f"{key}.{number}"].to(part.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        self.position = Position(**state)
+        self.epoch_size = len(self._plan(self.position.epoch))
+        if self.position.batch == self.epoch_size:
+            self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+
+
+def _describe(model: Model, head: str, result: Score) -> str:
+    if model.tokenizers[head].units == "phones":
+        return f"phone error rate {result.wer:.2f} %"
+    return f"WER {result.wer:.2f} %, CER {result.cer:.2f} %"
