@@ -213,7 +213,10 @@ def test_the_command_says_where_the_words_came_from(tmp_path, dictionary_file):
     result = CliRunner().invoke(app, [*arguments, "--g2p", "none"])
     assert result.exit_code == 0
     assert "2 words (1 dictionary, 1 rules, 0 g2p)" in result.stdout
-    assert "1 words are left out" in result.stderr and "ZYX" in result.stderr
+    assert "1 left out" in result.stderr and "ZYX" in result.stderr
     assert read_lexicon(output) == [("WANT", phones("W AA N T")), ("WANTED", phones("W AA N T IH D"))]
     result = CliRunner().invoke(app, [*arguments, "--g2p", "none", "--json"])
     assert json.loads(result.stdout) == {"words": 2, "dictionary": 1, "rules": 1, "g2p": 0, "missing": 1}
+    without_output = CliRunner().invoke(app, [*arguments[:-2], "--g2p", "none"])
+    assert without_output.stdout == output.read_text()
+    assert "2 words" in without_output.stderr

@@ -117,6 +117,9 @@ def test_a_broken_model_directory_is_one_line(tmp_path):
     (tmp_path / CONFIG).write_text("hidden: 3\n")
     with pytest.raises(UserError, match="hidden"):
         read_g2p_config(tmp_path / CONFIG)
+    (tmp_path / CONFIG).write_text("training: {epochs: 0}\n")
+    with pytest.raises(UserError, match=r"g2p\.yaml: training\.epochs: must be more than 0"):
+        read_g2p_config(tmp_path / CONFIG)
 
 
 def test_words_are_made_plain():

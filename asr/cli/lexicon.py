@@ -33,7 +33,9 @@ def build(
     dictionary: Annotated[
         Path, typer.Option("--dictionary", help="Pronouncing dictionary, as CMUdict's cmudict.dict.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The lexicon to write.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The lexicon to write; stdout without it.")
+    ] = None,
     g2p: Annotated[
         str,
         typer.Option("--g2p", help="Model for the remaining words: a directory, 'en' (ships), or 'none'."),
@@ -42,24 +44,27 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Give every word of a list its pronunciations."""
-    from asr.lexicon import build_lexicon, read_dictionary, read_words, write_lexicon
+    from asr.lexicon import build_lexicon, format_lexicon, read_dictionary, read_words, write_lexicon
 
     known = read_dictionary(dictionary)
     built = build_lexicon(
         read_words(words), known, None if g2p == "none" else _guess(g2p, variants), variants
     )
-    write_lexicon(output, built.entries)
+    if output is None:
+        sys.stdout.writelines(format_lexicon(built.entries))
+    else:
+        write_lexicon(output, built.entries)
+    # With the lexicon itself on stdout, what is said about it goes to stderr.
+    stream = sys.stderr if output is None else sys.stdout
     total = sum(built.sources.values())
     if as_json:
-        _print_json({"words": total, **built.sources, "missing": len(built.missing)})
+        stream.write(json.dumps({"words": total, **built.sources, "missing": len(built.missing)}) + "\n")
     else:
         by_source = ", ".join(f"{count} {source}" for source, count in built.sources.items())
-        sys.stdout.write(f"{output}: {total} words ({by_source}), {len(built.entries)} pronunciations\n")
+        stream.write(f"{total} words ({by_source}), {len(built.entries)} pronunciations\n")
     if built.missing:
         names = ", ".join(built.missing[:_NAMES_SHOWN])
-        sys.stderr.write(
-            f"{output}: {len(built.missing)} words are left out, as nothing gives them: {names}\n"
-        )
+        sys.stderr.write(f"{len(built.missing)} left out, as nothing gives their pronunciation: {names}\n")
 
 
 @lexicon.command()
@@ -70,10 +75,12 @@ def pronounce(
 ) -> None:
     """Print pronunciations as lines of a lexicon, from the spelling alone."""
     from asr import g2p as model
+    from asr.lexicon import format_lexicon
 
     for word in words:
-        for phones in model.pronounce(word, variants, g2p):
-            sys.stdout.write(f"{model.plain(word)} {' '.join(phones)}\n")
+        sys.stdout.writelines(
+            format_lexicon((model.plain(word), phones) for phones in model.pronounce(word, variants, g2p))
+        )
 
 
 @lexicon.command()
@@ -84,7 +91,7 @@ def train_g2p(
     as_json: Json = False,
 ) -> None:
     """Train a grapheme-to-phoneme model; a share of the dictionary is held out to measure it."""
-    from asr.g2p import read_g2p_config, save_g2p
+    from asr.g2p import load_g2p, read_g2p_config, save_g2p
     from asr.g2p.training import measure_g2p, split_dictionary, train_g2p
     from asr.lexicon import read_dictionary
 
@@ -98,7 +105,8 @@ def train_g2p(
         save_g2p(output, model)
         sys.stderr.write(f"epoch {epoch} of {settings.training.epochs}: loss {loss:.3f} a word\n")
 
-    model = train_g2p(train, settings, report)
+    train_g2p(train, settings, report)
+    model = load_g2p(output)  # measured as it is stored
     model.config.results = {
         "dictionary": dictionary.name,
         "trained_on": len(train),
@@ -136,13 +144,9 @@ def _guess(name: str, variants: int) -> "Guess":
 
 def _print_rates(results: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(results)
+        sys.stdout.write(json.dumps(results) + "\n")
         return
     sys.stdout.write(
         f"phone error rate {results['phone_error_rate']:.2f} %, "
         f"word error rate {results['word_error_rate']:.2f} % on {results['words']} held-out words\n"
     )
-
-
-def _print_json(record: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record) + "\n")

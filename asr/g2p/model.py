@@ -66,6 +66,30 @@ class G2pConfig:
     training: G2pTraining = field(default_factory=G2pTraining)
     results: dict[str, Any] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Raise :class:`UserError` for a size or a share that cannot be."""
+        training = self.training
+        positive = {
+            "embedding": self.embedding,
+            "layers": self.layers,
+            "hidden_size": self.hidden_size,
+            "frames_per_letter": self.frames_per_letter,
+            "training.epochs": training.epochs,
+            "training.batch_size": training.batch_size,
+            "training.learning_rate": training.learning_rate,
+        }
+        fractions = {
+            "dropout": self.dropout,
+            "training.held_out": training.held_out,
+            "training.average": training.average,
+        }
+        for key, value in positive.items():
+            if not value > 0:
+                raise UserError(f"{key}: must be more than 0, not {value}")
+        for key, value in fractions.items():
+            if not 0 <= value < 1:
+                raise UserError(f"{key}: must be at least 0 and less than 1, not {value}")
+
 
 class G2p(nn.Module):
     """The network: letters in, log-probabilities of phones out (0 is the blank)."""
@@ -108,10 +132,13 @@ def read_g2p_config(path: str | os.PathLike[str]) -> G2pConfig:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(G2pConfig), content))
+        assert isinstance(config, G2pConfig)
+        config.check()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: not a grapheme-to-phoneme configuration ({reason})") from error
-    assert isinstance(config, G2pConfig)
     return config
 
 

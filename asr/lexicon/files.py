@@ -54,8 +54,12 @@ def read_lexicon(path: str | os.PathLike[str]) -> list[tuple[str, Pronunciation]
 def write_lexicon(path: str | os.PathLike[str], entries: Iterable[tuple[str, Pronunciation]]) -> None:
     """Write a lexicon atomically, in the order of ``entries``."""
     with atomic_write(path) as stream:
-        for word, phones in entries:
-            stream.write(f"{word} {' '.join(phones)}\n")
+        stream.writelines(format_lexicon(entries))
+
+
+def format_lexicon(entries: Iterable[tuple[str, Pronunciation]]) -> Iterator[str]:
+    """The lines of a lexicon."""
+    return (f"{word} {' '.join(phones)}\n" for word, phones in entries)
 
 
 def read_dictionary(path: str | os.PathLike[str]) -> Dictionary:
