@@ -43,7 +43,6 @@ def fetch_archive(
     root: Path,
     member: str,
     progress: Progress = silent_progress,
-    retry_delays: tuple[float, ...] = _RETRY_DELAYS,
 ) -> None:
     """Bring the folder ``member`` of an archive to ``root/<last part of member>``.
 
@@ -68,7 +67,7 @@ def fetch_archive(
         local = root / archive.name
         part = root / f"{archive.name}.part"
         if not local.exists():
-            download(f"{base_url.rstrip('/')}/{archive.path}", part, progress, retry_delays)
+            download(f"{base_url.rstrip('/')}/{archive.path}", part, progress)
             local = part
         check_md5(local, archive.md5, progress)
         unpack(local, member, root, progress)
@@ -77,23 +76,18 @@ def fetch_archive(
         raise UserError(f"{error.filename or root}: {error.strerror or error}") from error
 
 
-def download(
-    url: str,
-    path: Path,
-    progress: Progress = silent_progress,
-    retry_delays: tuple[float, ...] = _RETRY_DELAYS,
-) -> None:
+def download(url: str, path: Path, progress: Progress = silent_progress) -> None:
     """Fetch a file over HTTP, going on from the bytes that ``path`` holds already.
 
-    A connection that breaks is taken up again; the attempts end when as many as ``retry_delays`` (in
-    seconds) in a row have brought nothing.
+    A connection that breaks is taken up again, after a pause; four attempts in a row that bring nothing
+    are the end.
 
     Raises:
         UserError: the address is wrong or the server cannot be reached; ``path`` keeps what has come.
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"{url}: not an address that starts with https:// or http://")
-    delays = iter(retry_delays)
+    delays = iter(_RETRY_DELAYS)
     while True:
         before = path.stat().st_size if path.exists() else 0
         try:
@@ -108,7 +102,7 @@ def download(
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         received = path.stat().st_size if path.exists() else 0
         if received > before:
-            delays = iter(retry_delays)
+            delays = iter(_RETRY_DELAYS)
         delay = next(delays, None)
         if delay is None:
             raise UserError(f"{url}: {reason}; run the command again to go on from {received} bytes")

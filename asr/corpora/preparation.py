@@ -182,7 +182,9 @@ def _fingerprint(files: Iterable[Path], settings: Sequence[str]) -> str:
             state = f"{status.st_size}\0{status.st_mtime_ns}"
         except OSError:
             state = "unreadable"
-        digest.update(f"\0{path.absolute()}\0{state}".encode(errors="surrogateescape"))
+        # Path.resolve() would ask the disk about every folder of every path.
+        name = os.path.abspath(path)  # noqa: PTH100
+        digest.update(f"\0{name}\0{state}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

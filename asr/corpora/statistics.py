@@ -14,7 +14,10 @@ LONG_SECONDS = 40.0
 """Longer utterances are named as a problem: in LibriSpeech the longest is 35 s."""
 
 _SPELLED = frozenset(string.ascii_uppercase + "' ")
-_BIN_WIDTHS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+_BIN_MILLISECONDS = (
+    *(100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000),
+    *(120_000, 300_000, 600_000, 1_800_000, 3_600_000),
+)
 _BINS = 12
 
 
@@ -88,14 +91,13 @@ def describe(utterances: Sequence[Utterance]) -> Statistics:
 
 
 def _histogram(durations: Sequence[float]) -> list[Bin]:
-    longest = max(durations, default=0.0)
-    width = next((width for width in _BIN_WIDTHS if longest < width * _BINS), longest / _BINS + 1)
-    counts = Counter(int(duration // width) for duration in durations)
-    if not counts:
-        return []
+    milliseconds = [round(1000 * duration) for duration in durations]
+    longest = max(milliseconds, default=0)
+    width = next((width for width in _BIN_MILLISECONDS if longest < width * _BINS), longest // _BINS + 1)
+    counts = Counter(duration // width for duration in milliseconds)
     return [
-        Bin(round(number * width, 3), round((number + 1) * width, 3), counts[number])
-        for number in range(max(counts) + 1)
+        Bin(number * width / 1000, (number + 1) * width / 1000, counts[number])
+        for number in range(max(counts, default=-1) + 1)
     ]
 
 

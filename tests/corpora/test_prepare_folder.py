@@ -1,0 +1,185 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from conftest import write_audio
+
+from asr.corpora.folder import prepare_folder
+from asr.corpora.text import to_letters
+from asr.errors import UserError
+from asr.manifest import read_manifest
+
+COMMON_VOICE = (
+    "client_id\tpath\tsentence_id\tsentence\tup_votes\tgender\tsegment\n"
+    'abc\tcommon_voice_en_1.mp3\t7\t"Why not?", she said.\t2\tfemale\t\n'
+    "def\tcommon_voice_en_2.mp3\t8\tIt's naïve — really\t3\t\t\n"
+    "ghi\tcommon_voice_en_3.mp3\t9\tRoom 101\t2\t\t\n"
+    "ghi\tcommon_voice_en_4.mp3\t9\tThe clip is gone\t2\t\t\n"
+)
+
+
+@pytest.fixture
+def recordings(tmp_path) -> Path:
+    root = tmp_path / "recordings"
+    for name, text in {"one": "Hello\nthere", "alice/two": "good  bye"}.items():
+        write_audio(root / f"{name}.wav").with_suffix(".txt").write_text(text)
+    return root
+
+
+@pytest.fixture
+def common_voice(tmp_path) -> Path:
+    root = tmp_path / "en"
+    for number in (1, 2, 3):
+        write_audio(root / "clips" / f"common_voice_en_{number}.mp3")
+    (root / "train.tsv").write_text(COMMON_VOICE)
+    return root
+
+
+def kinds(problems) -> list[str]:
+    return [problem.kind for problem in problems]
+
+
+def test_text_files_beside_the_audio_are_its_texts(recordings, tmp_path, run):
+    result = run("folder", recordings, "--output", tmp_path / "all.jsonl", "--strict")
+    assert result.exit_code == 0, result.exception
+    lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    texts = {line["id"]: line["text"] for line in lines}
+    assert texts == {"alice/two": "good bye", "one": "Hello there"}
+    assert lines[0]["audio_filepath"] == "recordings/alice/two.wav" and lines[0]["duration"] == 0.5
+
+
+def test_second_run_is_free_and_new_files_are_seen(recordings, tmp_path):
+    output = tmp_path / "all.jsonl"
+    assert [prepare_folder(recordings, output).reused for _ in range(2)] == [False, True]
+    assert not prepare_folder(recordings, output, letters=True).reused
+    write_audio(recordings / "three.ogg").with_suffix(".txt").write_text("more")
+    assert prepare_folder(recordings, output).utterances == 3
+
+
+def test_each_problem_of_a_folder_is_named(recordings, tmp_path):
+    write_audio(recordings / "no text.flac")
+    (recordings / "no audio.txt").write_text("alone")
+    write_audio(recordings / "blank.wav").with_suffix(".txt").write_text(" \n")
+    write_audio(recordings / "latin.wav").with_suffix(".txt").write_bytes("déjà".encode("latin-1"))
+    write_audio(recordings / "one.flac")
+    (recordings / "broken.wav").write_text("RIFF")
+    (recordings / "broken.txt").write_text("broken")
+    write_audio(recordings / ".hidden.wav")
+    prepared = prepare_folder(recordings, tmp_path / "all.jsonl")
+    assert kinds(prepared.problems) == [
+        *("audio without text", "duplicate id", "empty text"),
+        *("text without audio", "unreadable audio", "unreadable text"),
+    ]
+    assert [utterance.id for utterance in read_manifest(tmp_path / "all.jsonl")] == ["alice/two", "one"]
+
+
+def test_a_file_name_that_is_not_utf8_is_a_problem_not_a_crash(recordings, tmp_path, run):
+    stem = os.fsencode(recordings) + b"/caf\xe9"
+    try:
+        write_audio(recordings / "x.wav").rename(os.fsdecode(stem + b".wav"))
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    Path(os.fsdecode(stem + b".txt")).write_text("coffee")
+    result = run("folder", recordings, "--output", tmp_path / "all.jsonl")
+    assert result.exit_code == 0, result.exception
+    assert "file name is not UTF-8 (1)" in result.stderr
+    assert "\\xe9" in (tmp_path / "all.problems.txt").read_text()
+
+
+def test_common_voice_table_with_quotation_marks_and_clips_folder(common_voice, tmp_path, run):
+    arguments = ["--table", common_voice / "train.tsv", "--output", tmp_path / "train.jsonl"]
+    result = run("folder", common_voice, *arguments)
+    assert result.exit_code == 0, result.exception
+    utterances = read_manifest(tmp_path / "train.jsonl")
+    assert [utterance.text for utterance in utterances] == [
+        *('"Why not?", she said.', "It's naïve — really", "Room 101"),
+    ]
+    assert utterances[0].speaker == "abc" and utterances[0].id == "common_voice_en_1"
+    assert utterances[0].extra == {"sentence_id": "7", "up_votes": "2", "gender": "female"}
+    assert "missing audio (1)" in result.stderr and "common_voice_en_4.mp3" in result.stderr
+
+
+def test_letters_bring_sentences_into_the_models_spelling(common_voice, tmp_path):
+    prepared = prepare_folder(common_voice, tmp_path / "x.jsonl", common_voice / "train.tsv", letters=True)
+    texts = [utterance.text for utterance in read_manifest(prepared.manifest)]
+    assert texts == ["WHY NOT SHE SAID", "IT'S NAIVE REALLY"]
+    assert kinds(prepared.problems) == ["missing audio", "text with digits or foreign letters"]
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("“Don’t—” he said… ‘now’", "DON'T HE SAID NOW'"),
+        ("'quoted' 'tis the dogs' bone ' x", "QUOTED 'TIS THE DOGS' BONE X"),
+        ("twenty-one Café & Co.", "TWENTY ONE CAFE AND CO"),
+        ("ﬁne naı̈ve", "FINE NAIVE"),
+        ("$ * ...", ""),
+        ("Straße", "STRASSE"),
+        ("catch 22", None),
+        ("Ω", None),
+        ("½", None),
+    ],
+)
+def test_to_letters(text, letters):
+    assert to_letters(text) == letters
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_tables_with_any_usual_separator_and_column_names(recordings, tmp_path, separator):
+    table = tmp_path / "table.csv"
+    header, first, second = "ID Audio_Filepath Transcript", "u1 one.wav first", "u2 alice/two.wav second"
+    table.write_text("\ufeff" + "\r\n".join([header, first, second]).replace(" ", separator))
+    prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
+    pairs = [(utterance.id, utterance.text) for utterance in read_manifest(prepared.manifest)]
+    assert pairs == [("u1", "first"), ("u2", "second")]
+
+
+def test_each_problem_of_a_table_is_named(recordings, tmp_path):
+    table = tmp_path / "table.csv"
+    rows = ['one.wav,"a, b"', "one.wav,again", "gone.wav,lost", ",no path", "alice/two.wav,", "short"]
+    table.write_text("\n".join(["path,text", *rows]))
+    prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
+    assert kinds(prepared.problems) == [
+        *("duplicate id", "empty text", "missing audio", "missing audio", "text without audio"),
+    ]
+    assert [utterance.text for utterance in read_manifest(prepared.manifest)] == ["a, b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"wave,words\na.wav,hello\n", "no column for the audio; its first line has 'wave', 'words'"),
+        (b"path,words\na.wav,hello\n", "no column for the text; its first line has 'path', 'words'"),
+        (b"", "no column for the audio"),
+        (b"path,text\n", "nothing to write"),
+        (b"path,text\na.wav,\xe9\n", "cannot read this table"),
+        (b'path,text\n"a"b.wav,hello\n', "cannot read this table"),
+    ],
+)
+def test_a_table_that_is_none_is_one_clear_line(recordings, tmp_path, run, content, message):
+    (tmp_path / "table.csv").write_bytes(content)
+    result = run("folder", recordings, "--table", tmp_path / "table.csv", "-o", tmp_path / "x.jsonl")
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception) and "\n" not in str(result.exception)
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("root", "output", "message"),
+    [
+        ("nowhere", "x.jsonl", "no such folder"),
+        ("recordings/one.wav", "x.jsonl", "is a file"),
+        ("empty", "x.jsonl", "holds no audio"),
+        ("recordings", "recordings/x.jsonl", "never written to"),
+    ],
+)
+def test_a_folder_that_is_none_is_one_clear_line(recordings, tmp_path, run, root, output, message):
+    (tmp_path / "empty").mkdir()
+    result = run("folder", tmp_path / root, "-o", tmp_path / output)
+    assert isinstance(result.exception, UserError) and message in str(result.exception)
+
+
+def test_a_manifest_may_go_to_the_null_device(recordings):
+    assert prepare_folder(recordings, Path(os.devnull)).utterances == 2
+    assert not Path(os.devnull).with_name(".null.completed").exists()
