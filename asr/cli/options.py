@@ -1,0 +1,73 @@
+"""Decoding flags that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from asr.decoding.options import DecodingOptions
+
+PANEL = "Decoding"
+
+DecoderFlag = Annotated[
+    str | None,
+    typer.Option("--decoder", help="greedy or beam (default: the model's own).", rich_help_panel=PANEL),
+]
+HeadFlag = Annotated[
+    str | None, typer.Option("--head", help="CTC head that is decoded.", rich_help_panel=PANEL)
+]
+LMFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--lm", help="Folder of a word n-gram, or none (default: the model's).", rich_help_panel=PANEL
+    ),
+]
+LexiconFlag = Annotated[
+    str | None,
+    typer.Option("--lexicon", help="Lexicon file, or none (default: the model's).", rich_help_panel=PANEL),
+]
+BeamSizeFlag = Annotated[
+    int | None, typer.Option("--beam-size", min=1, help="Prefixes kept.", rich_help_panel=PANEL)
+]
+LMWeightFlag = Annotated[
+    float | None, typer.Option("--lm-weight", help="Weight of the LM.", rich_help_panel=PANEL)
+]
+WordScoreFlag = Annotated[
+    float | None, typer.Option("--word-score", help="Added for every word.", rich_help_panel=PANEL)
+]
+HotwordsFlag = Annotated[
+    Path | None,
+    typer.Option("--hotwords", help="File of words to favour, one a line.", rich_help_panel=PANEL),
+]
+NBestFlag = Annotated[
+    int | None, typer.Option("--nbest", min=1, help="Hypotheses for each utterance.", rich_help_panel=PANEL)
+]
+
+
+def decoding_options(
+    decoder: str | None,
+    head: str | None,
+    lm: str | None,
+    lexicon: str | None,
+    beam_size: int | None,
+    lm_weight: float | None,
+    word_score: float | None,
+    hotwords: Path | None,
+    nbest: int | None,
+    threads: int = 1,
+) -> "DecodingOptions":
+    """The shared flags as one record."""
+    from asr.decoding.options import DecodingOptions
+
+    settings: dict[str, Any] = {"beam_size": beam_size, "lm_weight": lm_weight, "word_score": word_score}
+    return DecodingOptions(
+        decoder=decoder,
+        head=head,
+        lm=lm,
+        lexicon=lexicon,
+        hotwords=hotwords,
+        nbest=nbest,
+        threads=threads,
+        settings={key: value for key, value in settings.items() if value is not None},
+    )

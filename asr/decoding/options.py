@@ -1,0 +1,163 @@
+"""From a model directory and a user's wishes to a decoder.
+
+A model directory's ``config.yaml`` may hold under ``decoding`` the head, the decoder and its tuned
+weights, and the directory an ``lm/``, a ``lexicon.txt`` and a ``rescoring_lm/``; what the user gives
+replaces them, and ``none`` switches each off.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asr.decoding.config import BeamConfig
+from asr.errors import UserError
+from asr.transcript import Hypothesis
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asr.model import Model
+
+DECODERS = ("greedy", "beam")
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """What the command line may say about decoding; None leaves the model directory's default.
+
+    Attributes:
+        decoder: ``greedy`` or ``beam``.
+        head: CTC head that is decoded.
+        lm: Folder of a word n-gram, or ``none``.
+        lexicon: Lexicon file, or ``none``.
+        hotwords: File of words to favour.
+        nbest: Hypotheses returned for each utterance.
+        threads: Utterances decoded at once.
+        settings: Fields of :class:`BeamConfig` that replace the tuned ones.
+    """
+
+    decoder: str | None = None
+    head: str | None = None
+    lm: str | None = None
+    lexicon: str | None = None
+    hotwords: Path | None = None
+    nbest: int | None = None
+    threads: int = 1
+    settings: dict[str, Any] | None = None
+
+
+class Decoder(Protocol):
+    """Emissions to hypotheses."""
+
+    def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
+        """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
+
+
+class GreedyDecoder:
+    """The likeliest token of every frame."""
+
+    def __init__(self, model: "Model", head: str) -> None:
+        self._tokenizer = model.tokenizers[head]
+
+    def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
+        """One hypothesis for each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
+        from asr.decoding.greedy import greedy_decode
+
+        return [[best] for best in greedy_decode(emissions, lengths, self._tokenizer)]
+
+
+def choose_head(model: "Model", options: DecodingOptions) -> str:
+    """The head to decode.
+
+    Raises:
+        UserError: the model has no head of that name.
+    """
+    if options.head is None:
+        return model.default_head
+    if options.head not in model.config.heads:
+        raise UserError(f"--head: {options.head!r} is not one of {', '.join(model.config.heads)}")
+    return options.head
+
+
+def beam_config(defaults: dict[str, Any], options: DecodingOptions) -> BeamConfig:
+    """Tuned settings of a model directory, with the user's in their place."""
+    known = {field.name for field in fields(BeamConfig)}
+    config = replace(BeamConfig(), **{key: value for key, value in defaults.items() if key in known})
+    wished = dict(options.settings or {})
+    if options.nbest is not None:
+        wished["nbest"] = options.nbest
+    config = replace(config, **wished)
+    config.check()
+    return config
+
+
+def load_decoder(folder: Path, model: "Model", options: DecodingOptions) -> Decoder:
+    """The decoder of a model directory.
+
+    Raises:
+        UserError: an unknown decoder or head, a missing LM or lexicon, or a phone model without lexicon.
+    """
+    defaults = model.config.decoding
+    head = choose_head(model, options)
+    units = model.config.heads[head].units
+    name = options.decoder or str(defaults.get("decoder") or "greedy")
+    if name not in DECODERS:
+        raise UserError(f"--decoder: {name!r} is not one of {', '.join(DECODERS)}")
+    if name == "greedy":
+        _refuse_beam_options(options)
+        return GreedyDecoder(model, head)
+
+    from asr.decoding.beam import BeamDecoder
+
+    lm = _resource(options.lm, folder / "lm")
+    lexicon = _resource(options.lexicon, folder / "lexicon.txt")
+    if units == "phones" and lexicon is None:
+        raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")
+    return BeamDecoder.load(
+        model.tokenizers[head],
+        beam_config(defaults, options),
+        lm=lm,
+        lexicon=lexicon,
+        hotwords=options.hotwords,
+        log_prior=_log_prior(folder, head),
+        frame_shift=model.frame_shift,
+        threads=options.threads,
+    )
+
+
+def _resource(given: str | None, default: Path) -> Path | None:
+    """A file or folder that the user named, else the model directory's where it has one."""
+    if given == NONE:
+        return None
+    if given is not None:
+        if not Path(given).exists():
+            raise UserError(f"{given}: no such file or folder")
+        return Path(given)
+    return default if default.exists() else None
+
+
+def _log_prior(folder: Path, head: str) -> Sequence[float] | None:
+    """Mean log posterior of each token, written by training: ``prior.<head>.txt``."""
+    path = folder / f"prior.{head}.txt"
+    if not path.is_file():
+        return None
+    try:
+        return [float(line) for line in path.read_text().split()]
+    except ValueError as error:
+        raise UserError(f"{path}: must hold one number a line ({error})") from error
+
+
+def _refuse_beam_options(options: DecodingOptions) -> None:
+    """A flag that would change nothing is a mistake, not a wish to be ignored."""
+    given = {
+        "--lm": options.lm not in (None, NONE),
+        "--lexicon": options.lexicon not in (None, NONE),
+        "--hotwords": options.hotwords is not None,
+        "--nbest": options.nbest not in (None, 1),
+        **{f"--{key.replace('_', '-')}": True for key in options.settings or {}},
+    }
+    unused = [flag for flag, present in given.items() if present]
+    if unused:
+        raise UserError(f"{', '.join(unused)}: only with --decoder beam")
