@@ -1,10 +1,17 @@
-"""``asr score``: error rates of hypotheses against references."""
+"""``asr score``: error rates of hypotheses against references, and of two systems against each other."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from asr.scoring.report import Report
+
+LINE_WIDTH = 100
 
 
 def register(app: typer.Typer) -> None:
@@ -13,17 +20,118 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference texts.")],
-    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Recognised texts.")],
+    reference: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REF",
+            help="References: manifest, JSON lines, Kaldi text, trn or stm, seen from the content.",
+        ),
+    ],
+    hypothesis: Annotated[
+        Path, typer.Argument(metavar="HYP", help="Hypotheses: JSON lines, Kaldi text, trn, ctm or stm.")
+    ],
+    second: Annotated[
+        Path | None, typer.Argument(metavar="[HYP2]", help="A second system, compared with the first.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    normalize: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="none, librispeech, basic or whisper-en, applied to both sides."),
+    ] = "none",
+    cer: Annotated[
+        bool, typer.Option("--cer", help="Tables and error lists of characters, not words.")
+    ] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY", help="A table by speaker, duration or any key of the references; repeatable."
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Draw whole groups in the bootstrap, such as speaker.")
+    ] = None,
+    replicates: Annotated[
+        int, typer.Option("--bootstrap", min=0, metavar="N", help="Bootstrap replicates; 0: no intervals.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse missing and superfluous ids (else they count as errors).")
+    ] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Also confusions, deletions, insertions and the worst utterances."),
+    ] = False,
+    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Worst utterances in --report.")] = 10,
+    most: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Longest list in --report.")] = 15,
+    alignments: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every utterance aligned, REF over HYP.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page to search, sort and listen to.")
+    ] = None,
+    embed_audio: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Worst utterances whose audio goes into the page.")
+    ] = 50,
 ) -> None:
-    """Word and character error rates, texts paired by utterance id."""
-    from asr import scoring
+    """Word and character error rates; texts are paired by utterance id."""
+    from asr.errors import UserError
+    from asr.scoring import report_text
+    from asr.scoring.normalizers import normalizer
+    from asr.scoring.report import Options, report_pair
+    from asr.scoring.report import report as report_one
+    from asr.scoring.texts import read
 
-    result = scoring.score(scoring.read_texts(reference), scoring.read_texts(hypothesis, hypotheses=True))
-    if as_json:
-        typer.echo(json.dumps(result.to_json()))
+    unit = "character" if cer else "word"
+    options = Options(normalizer(normalize), unit, tuple(by or ()), cluster, replicates, seed, strict)
+    references = read(reference)
+    first = read(hypothesis, hypotheses=True)
+    if second is not None:
+        if report or html or alignments:
+            raise UserError("--report, --html and --alignments describe one system: give one HYP")
+        pair = report_pair(references, first, read(second, hypotheses=True), options)
+        _warn(pair.first)
+        _warn(pair.second)
+        typer.echo(json.dumps(pair.to_json()) if as_json else report_text.pair_summary(pair))
         return
-    typer.echo(f"WER {result.wer:.2f} %  ({result.errors} errors in {result.words} words: ", nl=False)
-    typer.echo(f"{result.substitutions} S, {result.deletions} D, {result.insertions} I)")
-    typer.echo(f"CER {result.cer:.2f} %  sentence errors {result.sentence_error_rate:.1f} %")
+    single = report_one(references, first, options)
+    _warn(single)
+    _print(single, as_json, report, worst, most)
+    if alignments is not None:
+        _write_alignments(single, alignments)
+    if html is not None:
+        from asr.scoring.report_html import write_page
+
+        write_page(html, single, embed_audio, lambda message: typer.echo(f"asr: {message}", err=True))
+
+
+def _warn(report: "Report") -> None:
+    from asr.scoring.report import mismatch
+
+    if report.score.missing or report.score.extra:
+        problem = mismatch(report.score.missing, report.score.extra)
+        typer.echo(f"asr: {report.hypothesis.path}: counted as errors: {problem}", err=True)
+
+
+def _print(report: "Report", as_json: bool, with_errors: bool, worst: int, most: int) -> None:
+    from asr.scoring import report_text
+    from asr.scoring.analysis import analyse
+
+    result = report.to_json() if as_json else {}
+    text = "" if as_json else report_text.summary(report)
+    if with_errors:
+        analysis = analyse(report.aligned, most)
+        if as_json:
+            result["report"] = analysis.to_json(report.evaluation.ids)
+        else:
+            width = shutil.get_terminal_size((LINE_WIDTH, 0)).columns
+            text += "\n\n" + report_text.errors(report, analysis, worst, width, sys.stdout.isatty())
+    typer.echo(json.dumps(result) if as_json else text)
+
+
+def _write_alignments(report: "Report", path: Path) -> None:
+    from asr.files import atomic_write
+    from asr.scoring import report_text
+
+    with atomic_write(path) as stream:
+        for lines in report_text.alignments(report):
+            stream.write(lines + "\n")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -55,27 +55,30 @@ class Alignments:
     """How each hypothesis becomes its reference.
 
     Attributes:
-        operations: uint8, CORRECT, SUBSTITUTION, DELETION or INSERTION; those of utterance ``i`` are
-            ``operations[starts[i] : starts[i] + lengths[i]]``.
-        starts: int64 ``(utterances,)``.
-        lengths: int64 ``(utterances,)``.
+        operations: uint8 ``(all operations,)``, CORRECT, SUBSTITUTION, DELETION or INSERTION, one
+            utterance after the other.
+        offsets: int64 ``(utterances + 1,)``; those of utterance ``i`` are
+            ``operations[offsets[i] : offsets[i + 1]]``.
         counts: int64 ``(utterances, 4)``, how many there are of each operation.
     """
 
     operations: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
+    offsets: np.ndarray
     counts: np.ndarray
 
     def of(self, index: int) -> np.ndarray:
-        """The operations of one utterance, from its first word to its last."""
-        return self.operations[self.starts[index] : self.starts[index] + self.lengths[index]]
+        """The operations of one utterance, from its first token to its last."""
+        return self.operations[self.offsets[index] : self.offsets[index + 1]]
 
 
-def word_ids(*groups: Sequence[str]) -> list[Ragged]:
-    """Number the words of several lists of texts; the same word has the same id in all of them."""
+def number_tokens(*groups: Sequence[Sequence[str]]) -> tuple[list[Ragged], list[str]]:
+    """Number the tokens (words; a string is its characters) of several lists of texts.
+
+    Returns:
+        The ids of each list, the same token having the same id in all of them, and the tokens by id.
+    """
     ids: defaultdict[str, int] = defaultdict(count().__next__)
-    return [_numbered([text.split() for text in texts], ids) for texts in groups]
+    return [_numbered(texts, ids) for texts in groups], list(ids)
 
 
 def align(references: Ragged, hypotheses: Ragged, costs: Costs = SCLITE_COSTS) -> Alignments:
@@ -85,23 +88,24 @@ def align(references: Ragged, hypotheses: Ragged, costs: Costs = SCLITE_COSTS) -
     substitution before a deletion or insertion, and an insertion before a deletion. Counts of
     substitutions, deletions and insertions depend on this choice.
     """
-    size = len(references)
-    widths = hypotheses.lengths + 1
-    cells = np.concatenate(([0], np.cumsum((references.lengths + 1) * widths)))
-    starts = references.offsets[:-1] + hypotheses.offsets[:-1]
-    operations = np.zeros(len(references.tokens) + len(hypotheses.tokens), np.uint8)
-    lengths = np.zeros(size, np.int64)
-    counts = np.zeros((size, 4), np.int64)
-    kernel = compiled(_align_range) if cells[-1] > _CELLS_WORTH_COMPILING else _align_range
+    work = np.concatenate(([0], np.cumsum((references.lengths + 1) * (hypotheses.lengths + 1))))
+    # Each utterance writes where it could not meet its neighbours: at most all tokens of both texts.
+    starts = references.offsets + hypotheses.offsets
+    operations = np.empty(starts[-1], np.uint8)
+    counts = np.zeros((len(references), 4), np.int64)
+    kernel = compiled(_align_range) if work[-1] > _CELLS_WORTH_COMPILING else _align_range
 
     def run(first: int, last: int) -> None:
         kernel(
             references.tokens, references.offsets, hypotheses.tokens, hypotheses.offsets, first, last,
-            costs.insertion, costs.deletion, costs.substitution, operations, lengths, counts,
+            costs.insertion, costs.deletion, costs.substitution, operations, counts,
         )  # fmt: skip
 
-    in_parallel(run, cells)
-    return Alignments(operations, starts, lengths, counts)
+    in_parallel(run, work)
+    lengths = counts.sum(axis=1)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    places = np.arange(offsets[-1]) + np.repeat(starts[:-1] - offsets[:-1], lengths)
+    return Alignments(operations[places], offsets, counts)
 
 
 @cache
@@ -129,17 +133,17 @@ def in_parallel(run: Callable[[int, int], None], work: np.ndarray) -> None:
         list(pool.map(run, edges[:-1], edges[1:]))
 
 
-def _numbered(texts: list[list[str]], ids: defaultdict[str, int]) -> Ragged:
-    offsets = np.concatenate(([0], np.cumsum([len(words) for words in texts], dtype=np.int64)))
-    words = (ids[word] for words in texts for word in words)
-    return Ragged(np.fromiter(words, np.int32, int(offsets[-1])), offsets)
+def _numbered(texts: Sequence[Sequence[str]], ids: defaultdict[str, int]) -> Ragged:
+    offsets = np.concatenate(([0], np.cumsum([len(tokens) for tokens in texts], dtype=np.int64)))
+    tokens = map(ids.__getitem__, chain.from_iterable(texts))
+    return Ragged(np.fromiter(tokens, np.int32, int(offsets[-1])), offsets)
 
 
 def _align_range(
     references: Any, reference_offsets: Any, hypotheses: Any, hypothesis_offsets: Any, first: int, last: int,
-    insertion: int, deletion: int, substitution: int, operations: Any, lengths: Any, counts: Any,
+    insertion: int, deletion: int, substitution: int, operations: Any, counts: Any,
 ) -> None:  # fmt: skip
-    """Align utterances ``first`` to ``last - 1``; writes into the last three arguments."""
+    """Align utterances ``first`` to ``last - 1``; writes into the last two arguments."""
     width = 1
     area = 1
     for index in range(first, last):
@@ -196,7 +200,6 @@ def _align_range(
                 row -= 1
             if step != 2:
                 column -= 1
-        lengths[index] = length
         for place in range(length // 2):
             step = operations[start + place]
             operations[start + place] = operations[start + length - 1 - place]

@@ -1,19 +1,25 @@
-"""Error rates: what is counted, over which utterances, and the rates pooled over them.
+"""Error rates: what is counted, over which utterances, and the rates pooled over them."""
 
-WER = 100 · (substitutions + deletions + insertions) / words of the reference, summed over the
-utterances before the division: long utterances weigh more, and no mean of percentages is taken.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from asr.scoring.alignment import DELETION, INSERTION, SUBSTITUTION, Alignments, Ragged, align, word_ids
+from asr.scoring.alignment import (
+    DELETION,
+    INSERTION,
+    SCLITE_COSTS,
+    SUBSTITUTION,
+    UNIT_COSTS,
+    Alignments,
+    Costs,
+    Ragged,
+    align,
+    number_tokens,
+)
 from asr.scoring.edit_distance import character_distances
-
-FORMULA = "WER = 100 · (S + D + I) / words of the reference, counts pooled over all utterances"
 
 
 @dataclass(frozen=True)
@@ -84,42 +90,70 @@ def rate(errors: float, total: float) -> float:
 
 
 @dataclass(frozen=True)
+class Aligned:
+    """References and hypotheses as tokens (words or characters), aligned.
+
+    Attributes:
+        unit: "word" or "character".
+        vocabulary: The tokens by id.
+        references, hypotheses: Token ids of each utterance.
+        alignments: How each hypothesis becomes its reference.
+    """
+
+    unit: str
+    vocabulary: list[str]
+    references: Ragged
+    hypotheses: Ragged
+    alignments: Alignments
+
+    @property
+    def totals(self) -> np.ndarray:
+        """Tokens of each reference, int64 ``(utterances,)``."""
+        return self.references.lengths
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Errors of each utterance, int64 ``(utterances,)``."""
+        return self.alignments.counts[:, SUBSTITUTION:].sum(axis=1)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """References and hypotheses, paired by id and aligned.
 
     Attributes:
         ids: One a pair: those of the references in their order, then those without a reference.
-        references, hypotheses: Texts, parallel to ``ids``; empty where one is missing.
-        words: The same as word ids, references and hypotheses.
-        alignments: The words aligned.
-        character_errors: int64 ``(utterances,)``, Levenshtein distances.
+        references, hypotheses: Texts, parallel to ``ids``, one space between words; empty where one is
+            missing.
+        words: The words aligned.
+        characters: Characters of each reference, int64 ``(utterances,)``.
+        character_errors: Levenshtein distances, int64 ``(utterances,)``.
         missing, extra: Ids without a hypothesis; ids without a reference.
     """
 
     ids: list[str]
     references: list[str]
     hypotheses: list[str]
-    words: tuple[Ragged, Ragged]
-    alignments: Alignments
-    character_errors: np.ndarray
+    words: Aligned
     characters: np.ndarray
+    character_errors: np.ndarray
     missing: tuple[str, ...]
     extra: tuple[str, ...]
 
-    @property
-    def errors(self) -> np.ndarray:
-        """Word errors of each utterance, int64 ``(utterances,)``."""
-        return self.alignments.counts[:, 1:].sum(axis=1)
+    @cached_property
+    def letters(self) -> Aligned:
+        """The characters aligned, every edit costing the same, so that the errors are Levenshtein's."""
+        return _aligned("character", self.references, self.hypotheses, UNIT_COSTS)
 
     def score(self, selection: np.ndarray | None = None) -> Score:
         """Pool the counts of all utterances, or of those selected (indices or a mask)."""
         chosen = slice(None) if selection is None else selection
-        counts = self.alignments.counts[chosen]
+        counts = self.words.alignments.counts[chosen]
         totals = counts.sum(axis=0)
         return Score(
             utterances=len(counts),
-            incorrect=int((counts[:, 1:].sum(axis=1) > 0).sum()),
-            words=int(self.words[0].lengths[chosen].sum()),
+            incorrect=int((counts[:, SUBSTITUTION:].sum(axis=1) > 0).sum()),
+            words=int(self.words.totals[chosen].sum()),
             substitutions=int(totals[SUBSTITUTION]),
             deletions=int(totals[DELETION]),
             insertions=int(totals[INSERTION]),
@@ -130,24 +164,27 @@ class Evaluation:
         )
 
 
-def evaluate(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Evaluation:
+def evaluate(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], also: Iterable[str] = ()
+) -> Evaluation:
     """Pair texts by utterance id and align them.
 
     A reference without a hypothesis counts as recognised with no words, a hypothesis without a
     reference as an utterance in which nothing was said.
+
+    Args:
+        references, hypotheses: Texts by utterance id.
+        also: Further ids that another system has, so that both evaluations hold the same utterances.
     """
     missing = tuple(name for name in references if name not in hypotheses)
     extra = tuple(name for name in hypotheses if name not in references)
-    ids = [*references, *extra]
-    # One space between words, whatever the file had: characters are counted as words are.
-    spoken = [" ".join(references.get(name, "").split()) for name in ids]
+    ids = [*references, *sorted({*extra, *also}.difference(references))]
+    # One space between words, whatever the file had: words and characters are of the same text.
+    said = [" ".join(references.get(name, "").split()) for name in ids]
     recognised = [" ".join(hypotheses.get(name, "").split()) for name in ids]
-    words, hypothesis_words = word_ids(spoken, recognised)
-    characters, distances = character_distances(spoken, recognised)
-    return Evaluation(
-        ids, spoken, recognised, (words, hypothesis_words), align(words, hypothesis_words),
-        distances, characters, missing, extra,
-    )  # fmt: skip
+    characters, distances = character_distances(said, recognised)
+    words = _aligned("word", [text.split() for text in said], [text.split() for text in recognised])
+    return Evaluation(ids, said, recognised, words, characters, distances, missing, extra)
 
 
 def score(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Score:
@@ -157,3 +194,14 @@ def score(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Score
     result.
     """
     return evaluate(references, hypotheses).score()
+
+
+def _aligned(
+    unit: str,
+    references: Sequence[Sequence[str]],
+    hypotheses: Sequence[Sequence[str]],
+    costs: Costs = SCLITE_COSTS,
+) -> Aligned:
+    (reference_ids, hypothesis_ids), vocabulary = number_tokens(references, hypotheses)
+    alignments = align(reference_ids, hypothesis_ids, costs)
+    return Aligned(unit, vocabulary, reference_ids, hypothesis_ids, alignments)

@@ -7,19 +7,21 @@ Utterance ids pair them, never line numbers. Read are manifests and JSON lines, 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
 from asr.manifest import default_id
+from asr.scoring.timed import TimedText, looks_like_ctm, looks_like_stm, read_ctm, read_stm
 
 FORMS = "a manifest or JSON lines with 'id' and 'text', Kaldi text (id words…), trn (words (id)), stm or ctm"
 
-_TRN = re.compile(r"^(.*?)\s*\(([^()\s]+)\)\s*$")
-_NUMBER = re.compile(r"^\d+(\.\d*)?$|^\.\d+$")
 _LOOKS_LIKE_AN_ID = re.compile(r"[\d_\-./:\\]")
+_SPEAKER = re.compile(r"[^-_]+")
+
+Lines = list[tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,34 @@ class Texts:
         path: Where they came from.
         form: "json", "kaldi", "trn", "stm" or "ctm".
         texts: Words of each utterance, as written.
-        attributes: What else is known of each: ``speaker``, ``duration`` (seconds), ``audio_filepath``,
-            and every other key of a manifest.
+        attributes: Every key of a JSON line, by id; ``speaker`` and ``duration`` of an stm.
+        timed: Times of an stm's segments or a ctm's words.
     """
 
     path: Path
     form: str
     texts: dict[str, str]
-    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    timed: TimedText | None = field(default=None, repr=False)
+
+    def attribute(self, key: str) -> dict[str, Any]:
+        """What is known under ``key``, by id; speakers of Kaldi and trn files come from the ids.
+
+        A Kaldi ``text`` has its speakers in ``utt2spk`` beside it; without that file, as in a trn, the
+        speaker is the id's part before the first hyphen or underscore.
+
+        Raises:
+            UserError: no utterance has the key.
+        """
+        if key == "speaker" and self.form in ("kaldi", "trn"):
+            speakers = _read_utt2spk(self.path.with_name("utt2spk")) if self.form == "kaldi" else {}
+            return {name: speakers.get(name) or _speaker_of(name) for name in self.texts}
+        found = {name: entry[key] for name, entry in self.attributes.items() if entry.get(key) is not None}
+        if not found:
+            keys = sorted({key for entry in self.attributes.values() for key in entry} - {"text", "id"})
+            known = f"it has {', '.join(keys)}" if keys else "a manifest can hold such a key"
+            raise UserError(f"{self.path}: no utterance has the key {key!r}; {known}")
+        return found
 
 
 def read_texts(path: str | os.PathLike[str], hypotheses: bool = False) -> dict[str, str]:
@@ -49,7 +71,7 @@ def read(path: str | os.PathLike[str], hypotheses: bool = False) -> Texts:
     """Read references or hypotheses in any of the forms.
 
     Args:
-        path: The file; compressed files and pipes are not read.
+        path: The file.
         hypotheses: Prefer a JSON line's ``pred_text`` (NeMo's key) to its ``text``.
 
     Raises:
@@ -58,43 +80,40 @@ def read(path: str | os.PathLike[str], hypotheses: bool = False) -> Texts:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is not UTF-8 text").lower()
         raise UserError(f"{path}: cannot be read ({reason})") from error
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not numbered:
+    lines = [
+        (number, line) for number, line in enumerate(content.split("\n"), 1) if line and not line.isspace()
+    ]
+    if not lines:
         raise UserError(f"{path}: the file is empty; expected {FORMS}")
-    if numbered[0][1].lstrip().startswith("{"):
-        return _read_json(path, numbered, hypotheses)
-    spoken = [(number, line) for number, line in numbered if not line.startswith(";;")]
-    if all(_TRN.match(line) for _, line in spoken):
-        return _read_trn(path, spoken)
-    if _is_timed(spoken, 3):
-        return _read_stm(path, spoken)
-    if _is_timed(spoken, 2):
-        return _read_ctm(path, spoken)
-    if all(_LOOKS_LIKE_AN_ID.search(line.split(None, 1)[0]) for _, line in numbered):
-        return _read_kaldi(path, numbered)
+    if lines[0][1].lstrip().startswith("{"):
+        return _read_json(path, lines, hypotheses)
+    for form, reader in _READERS.items():
+        result = reader(path, lines)
+        if result is not None:
+            return Texts(path, form, *result)
     raise UserError(f"{path}: these lines have no utterance ids; expected {FORMS}")
 
 
-def _read_json(path: Path, lines: Iterable[tuple[int, str]], hypotheses: bool) -> Texts:
+def _read_json(path: Path, lines: Lines, hypotheses: bool) -> Texts:
     attributes: dict[str, dict[str, Any]] = {}
 
-    def pairs() -> Iterator[tuple[int, str, str]]:
+    def entries() -> Iterator[tuple[int, str, str]]:
         for number, line in lines:
             entry = _parse(path, number, line)
-            text = entry.get("pred_text", entry.get("text")) if hypotheses else entry.get("text")
+            text = entry.get("text")
+            if hypotheses:
+                text = entry.get("pred_text", text)
             if not isinstance(text, str):
-                raise UserError(f"{path}: line {number} has no 'text'; every line needs one (it may be empty)")
-            name = entry.get("id")
-            if name is None:
-                name = _id_from_audio(path, number, entry)
-            attributes[str(name)] = entry
-            yield number, str(name), text
+                raise UserError(f"{path}: line {number} has no 'text' (a string, which may be empty)")
+            name = str(entry["id"]) if entry.get("id") is not None else _id_of_audio(path, number, entry)
+            attributes[name] = entry
+            yield number, name, text
 
-    return Texts(path, "json", _by_id(path, pairs()), attributes)
+    return Texts(path, "json", _by_id(path, entries()), attributes)
 
 
 def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -107,7 +126,7 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
     return entry
 
 
-def _id_from_audio(path: Path, number: int, entry: dict[str, Any]) -> str:
+def _id_of_audio(path: Path, number: int, entry: dict[str, Any]) -> str:
     audio = entry.get("audio_filepath")
     offset = entry.get("offset") or 0.0
     if not isinstance(audio, str) or not isinstance(offset, int | float):
@@ -115,48 +134,85 @@ def _id_from_audio(path: Path, number: int, entry: dict[str, Any]) -> str:
     return default_id(audio, offset)
 
 
-def _read_kaldi(path: Path, lines: Iterable[tuple[int, str]]) -> Texts:
-    def pairs() -> Iterator[tuple[int, str, str]]:
-        for number, line in lines:
-            name, _, text = line.strip().replace("\t", " ").partition(" ")
-            yield number, name, text
-
-    return Texts(path, "kaldi", _by_id(path, pairs()))
+_Read = tuple[dict[str, str]] | tuple[dict[str, str], Mapping[str, Mapping[str, Any]], TimedText | None]
 
 
-def _read_trn(path: Path, lines: Iterable[tuple[int, str]]) -> Texts:
-    def pairs() -> Iterator[tuple[int, str, str]]:
-        for number, line in lines:
-            match = _TRN.match(line)
-            assert match
-            yield number, match[2], match[1]
-
-    return Texts(path, "trn", _by_id(path, pairs()))
+def _read_trn(path: Path, lines: Lines) -> _Read | None:
+    entries = [(number, *_split_trn(line)) for number, line in lines if not line.startswith(";;")]
+    if not entries or not all(name for _, name, _ in entries):
+        return None
+    return (_by_id(path, _without_alternatives(path, entries)),)
 
 
-def _is_timed(lines: Iterable[tuple[int, str]], first: int) -> bool:
-    """Whether fields ``first`` and ``first + 1`` of every line are times, some of them with a point."""
-    point = False
-    for _, line in lines:
-        times = line.split(None, first + 2)[first : first + 2]
-        if len(times) < 2 or not all(map(_NUMBER.match, times)):
-            return False
-        point |= any("." in time for time in times)
-    return point
+def _split_trn(line: str) -> tuple[str, str]:
+    """Id and words of a line of a trn; no id where the line has none at its end."""
+    words, _, rest = line.rstrip().rpartition("(")
+    name = rest[:-1]
+    return (name, words) if rest.endswith(")") and name and not re.search(r"[\s()]", name) else ("", line)
 
 
-def _read_stm(path: Path, lines: Iterable[tuple[int, str]]) -> Texts:
-    raise UserError(f"{path}: stm is not read yet")
+def _read_stm(path: Path, lines: Lines) -> _Read | None:
+    spoken = [(number, line) for number, line in lines if not line.startswith(";;")]
+    if not looks_like_stm(spoken):
+        return None
+    entries, attributes, timed = read_stm(spoken)
+    return _by_id(path, _without_alternatives(path, entries)), attributes, timed
 
 
-def _read_ctm(path: Path, lines: Iterable[tuple[int, str]]) -> Texts:
-    raise UserError(f"{path}: ctm is not read yet")
+def _read_ctm(path: Path, lines: Lines) -> _Read | None:
+    spoken = [(number, line) for number, line in lines if not line.startswith(";;")]
+    if not looks_like_ctm(spoken):
+        return None
+    texts, timed = read_ctm(path, spoken)
+    return texts, {}, timed
 
 
-def _by_id(path: Path, pairs: Iterable[tuple[int, str, str]]) -> dict[str, str]:
+def _read_kaldi(path: Path, lines: Lines) -> _Read | None:
+    separator = "\t" if all("\t" in line for _, line in lines) else None
+    entries = []
+    for number, line in lines:
+        name, *words = line.strip().split(separator, 1)
+        if not _LOOKS_LIKE_AN_ID.search(name):
+            return None
+        entries.append((number, name, words[0] if words else ""))
+    return (_by_id(path, entries),)
+
+
+_READERS: dict[str, Callable[[Path, Lines], _Read | None]] = {
+    "trn": _read_trn,
+    "stm": _read_stm,
+    "ctm": _read_ctm,
+    "kaldi": _read_kaldi,
+}
+
+
+def _without_alternatives(
+    path: Path, entries: Iterable[tuple[int, str, str]]
+) -> Iterator[tuple[int, str, str]]:
+    for number, name, text in entries:
+        if "{" in text and "/" in text:
+            raise UserError(
+                f"{path}: line {number}: alternatives ({{ a / b }}) are not scored; write the one spoken"
+            )
+        yield number, name, text
+
+
+def _by_id(path: Path, entries: Iterable[tuple[int, str, str]]) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, name, text in pairs:
+    for number, name, text in entries:
         if name in texts:
             raise UserError(f"{path}: line {number}: the id {name!r} occurs a second time")
         texts[name] = text
     return texts
+
+
+def _read_utt2spk(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    fields = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
+    return {words[0]: words[1] for words in fields if len(words) == 2}
+
+
+def _speaker_of(name: str) -> str:
+    match = _SPEAKER.match(name)
+    return match[0] if match else name
