@@ -44,6 +44,17 @@ NBestFlag = Annotated[
     int | None, typer.Option("--nbest", min=1, help="Hypotheses for each utterance.", rich_help_panel=PANEL)
 ]
 
+PrecisionFlag = Annotated[str, typer.Option("--precision", help="fp32 or bf16.", rich_help_panel="Computing")]
+ThreadsFlag = Annotated[
+    int, typer.Option("--threads", min=0, help="CPU threads (0: all cores).", rich_help_panel="Computing")
+]
+BatchSecondsFlag = Annotated[
+    float,
+    typer.Option(
+        "--batch-seconds", min=1.0, help="Audio in a batch, in seconds.", rich_help_panel="Computing"
+    ),
+]
+
 
 def decoding_options(
     decoder: str | None,
@@ -55,7 +66,7 @@ def decoding_options(
     word_score: float | None,
     hotwords: Path | None,
     nbest: int | None,
-    threads: int = 1,
+    threads: int = 0,
 ) -> "DecodingOptions":
     """The shared flags as one record."""
     from asr.decoding.options import DecodingOptions
@@ -68,6 +79,12 @@ def decoding_options(
         lexicon=lexicon,
         hotwords=hotwords,
         nbest=nbest,
-        threads=threads,
+        threads=threads or _cores(),
         settings={key: value for key, value in settings.items() if value is not None},
     )
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

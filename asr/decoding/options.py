@@ -5,7 +5,6 @@ weights, and the directory an ``lm/``, a ``lexicon.txt`` and a ``rescoring_lm/``
 replaces them, and ``none`` switches each off.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,7 +33,7 @@ class DecodingOptions:
         lexicon: Lexicon file, or ``none``.
         hotwords: File of words to favour.
         nbest: Hypotheses returned for each utterance.
-        threads: Utterances decoded at once.
+        threads: Batches worked on at once.
         settings: Fields of :class:`BeamConfig` that replace the tuned ones.
     """
 
@@ -66,6 +65,49 @@ class GreedyDecoder:
         from asr.decoding.greedy import greedy_decode
 
         return [[best] for best in greedy_decode(emissions, lengths, self._tokenizer)]
+
+
+class BeamSearch:
+    """Prefix beam search with what the model directory and the user bring."""
+
+    def __init__(
+        self,
+        model: "Model",
+        head: str,
+        config: BeamConfig,
+        lm: Path | None,
+        lexicon: Path | None,
+        options: DecodingOptions,
+        prior: list[float] | None,
+    ) -> None:
+        from asr.decoding.beam import BeamDecoder
+        from asr.decoding.cache import load_lexicon_trie
+        from asr.decoding.hotwords import read_hotwords
+        from asr.lm.ngram import NGram
+
+        tokenizer = model.tokenizers[head]
+        hotwords = read_hotwords(options.hotwords, config.hotword_score) if options.hotwords else None
+        self._decoder = BeamDecoder(
+            tokenizer,
+            config,
+            lm=None if lm is None else NGram.load(lm),
+            lexicon=None if lexicon is None else load_lexicon_trie(lexicon, tokenizer.tokens),
+            hotwords=hotwords,
+            pronounce=_pronounce if hotwords and tokenizer.units == "phones" else None,
+            prior=prior,
+            frame_shift=model.frame_shift,
+        )
+
+    def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
+        """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
+        return self._decoder.decode_batch(emissions, lengths)
+
+
+def _pronounce(word: str) -> "list[tuple[str, ...]]":
+    """Pronunciations of a hotword that the lexicon lacks."""
+    from asr.g2p import pronounce
+
+    return pronounce(word, 2)
 
 
 def choose_head(model: "Model", options: DecodingOptions) -> str:
@@ -109,22 +151,12 @@ def load_decoder(folder: Path, model: "Model", options: DecodingOptions) -> Deco
         _refuse_beam_options(options)
         return GreedyDecoder(model, head)
 
-    from asr.decoding.beam import BeamDecoder
-
     lm = _resource(options.lm, folder / "lm")
     lexicon = _resource(options.lexicon, folder / "lexicon.txt")
     if units == "phones" and lexicon is None:
         raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")
-    return BeamDecoder.load(
-        model.tokenizers[head],
-        beam_config(defaults, options),
-        lm=lm,
-        lexicon=lexicon,
-        hotwords=options.hotwords,
-        log_prior=_log_prior(folder, head),
-        frame_shift=model.frame_shift,
-        threads=options.threads,
-    )
+    config = beam_config(defaults, options)
+    return BeamSearch(model, head, config, lm, lexicon, options, read_prior(folder, head))
 
 
 def _resource(given: str | None, default: Path) -> Path | None:
@@ -138,9 +170,14 @@ def _resource(given: str | None, default: Path) -> Path | None:
     return default if default.exists() else None
 
 
-def _log_prior(folder: Path, head: str) -> Sequence[float] | None:
-    """Mean log posterior of each token, written by training: ``prior.<head>.txt``."""
-    path = folder / f"prior.{head}.txt"
+def prior_file(head: str) -> str:
+    """Where a model directory keeps the mean posterior of each token of a head."""
+    return f"prior.{head}.txt"
+
+
+def read_prior(folder: Path, head: str) -> list[float] | None:
+    """Mean posterior of each token, one a line, where the directory has them."""
+    path = folder / prior_file(head)
     if not path.is_file():
         return None
     try:

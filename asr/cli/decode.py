@@ -1,0 +1,57 @@
+"""``asr decode``: a manifest to hypotheses."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli import options as flags
+
+
+def decode(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory, or en.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="JSON lines; see data/README.md.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Hypotheses, JSON lines (default: stdout).")
+    ] = None,
+    manifest_out: Annotated[
+        Path | None,
+        typer.Option("--manifest-out", help="Also write a manifest with the hypotheses as texts."),
+    ] = None,
+    decoder: flags.DecoderFlag = None,
+    head: flags.HeadFlag = None,
+    lm: flags.LMFlag = None,
+    lexicon: flags.LexiconFlag = None,
+    beam_size: flags.BeamSizeFlag = None,
+    lm_weight: flags.LMWeightFlag = None,
+    word_score: flags.WordScoreFlag = None,
+    hotwords: flags.HotwordsFlag = None,
+    nbest: flags.NBestFlag = None,
+    precision: flags.PrecisionFlag = "fp32",
+    threads: flags.ThreadsFlag = 0,
+    batch_seconds: flags.BatchSecondsFlag = 120.0,
+) -> None:
+    """Write what a model hears in each utterance of a manifest, as JSON lines with id and text."""
+    from asr.cli.recognise import decode_manifest, exit_status
+    from asr.files import atomic_write
+    from asr.manifest import write_manifest
+
+    options = flags.decoding_options(
+        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, nbest, threads
+    )
+    decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
+    lines = decoded.lines(nbest=nbest is not None and nbest > 1)
+    if output is None:
+        for line in lines:
+            typer.echo(line, nl=False)
+    else:
+        with atomic_write(output) as stream:
+            stream.writelines(lines)
+    if manifest_out is not None:
+        write_manifest(manifest_out, decoded.labelled())
+    exit_status(decoded)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(decode)

@@ -1,0 +1,77 @@
+"""``asr evaluate``: decode a manifest and score it against its own texts."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli import options as flags
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory, or en.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="JSON lines with texts.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Keep the hypotheses, JSON lines.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    decoder: flags.DecoderFlag = None,
+    head: flags.HeadFlag = None,
+    lm: flags.LMFlag = None,
+    lexicon: flags.LexiconFlag = None,
+    beam_size: flags.BeamSizeFlag = None,
+    lm_weight: flags.LMWeightFlag = None,
+    word_score: flags.WordScoreFlag = None,
+    hotwords: flags.HotwordsFlag = None,
+    precision: flags.PrecisionFlag = "fp32",
+    threads: flags.ThreadsFlag = 0,
+    batch_seconds: flags.BatchSecondsFlag = 120.0,
+) -> None:
+    """Decode a manifest and measure word and character error rates."""
+    import time
+
+    from asr.cli.recognise import decode_manifest, exit_status
+    from asr.errors import UserError
+    from asr.files import atomic_write
+    from asr.scoring import evaluate as align_texts
+    from asr.scoring.bootstrap import interval
+
+    options = flags.decoding_options(
+        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, None, threads
+    )
+    started = time.monotonic()
+    decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
+    elapsed = time.monotonic() - started
+    if output is not None:
+        with atomic_write(output) as stream:
+            stream.writelines(decoded.lines(nbest=False))
+    pairs = list(zip(decoded.utterances, decoded.hypotheses, strict=True))
+    references = {utterance.id: utterance.text for utterance, _ in pairs if utterance.text is not None}
+    if not references:
+        raise UserError(f"{manifest}: no utterance has a text to compare with")
+    hypotheses = {
+        utterance.id: best[0].text for utterance, best in pairs if best and utterance.id in references
+    }
+    evaluation = align_texts(references, hypotheses)
+    result = evaluation.score()
+    bounds = interval(evaluation.words.errors, evaluation.words.totals)
+    seconds = sum(utterance.duration for utterance in decoded.utterances)
+    if as_json:
+        typer.echo(json.dumps(result.to_json() | {"interval": bounds.to_json(), "speed": seconds / elapsed}))
+    else:
+        typer.echo(
+            f"WER {result.wer:.2f} % (95 % interval {bounds.low:.2f} to {bounds.high:.2f}), "
+            f"CER {result.cer:.2f} %, sentence errors {result.sentence_error_rate:.1f} %"
+        )
+        typer.echo(
+            f"{result.words} words: {result.substitutions} substitutions, {result.deletions} deletions, "
+            f"{result.insertions} insertions in {result.utterances} utterances"
+        )
+        typer.echo(f"{seconds / 60:.1f} minutes of audio, {seconds / elapsed:.0f} times real time", err=True)
+    exit_status(decoded)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(evaluate)

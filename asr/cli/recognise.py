@@ -1,0 +1,96 @@
+"""What ``asr decode`` and ``asr evaluate`` share: a manifest to hypotheses, with progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asr.decoding.options import DecodingOptions
+    from asr.manifest import Utterance
+    from asr.transcript import Hypothesis
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Utterances with their n-best lists; ``failures`` says what could not be read."""
+
+    utterances: list[Utterance]
+    hypotheses: list[list[Hypothesis]]
+    failures: list[str]
+
+    def lines(self, nbest: bool) -> Iterator[str]:
+        """JSON lines with ``id`` and ``text``, in the manifest's order."""
+        for utterance, hypotheses in zip(self.utterances, self.hypotheses, strict=True):
+            if hypotheses:
+                yield json.dumps(_line(utterance.id, hypotheses, nbest), ensure_ascii=False) + "\n"
+
+    def labelled(self) -> Iterator[Utterance]:
+        """Utterances with the hypothesis as text and its confidence, ready to train on."""
+        for utterance, hypotheses in zip(self.utterances, self.hypotheses, strict=True):
+            if hypotheses:
+                words = hypotheses[0].words
+                confidence = sum(word.confidence for word in words) / len(words) if words else 0.0
+                yield replace(utterance, text=hypotheses[0].text, confidence=round(confidence, 4))
+
+
+def decode_manifest(
+    model_name: str,
+    manifest: str,
+    options: DecodingOptions,
+    precision: str,
+    batch_seconds: float,
+) -> Decoded:
+    """Load a model and decode a manifest; unreadable utterances are named on stderr."""
+    import torch
+
+    from asr.cli.progress import show_progress
+    from asr.decoding.options import choose_head, load_decoder
+    from asr.manifest import read_manifest
+    from asr.model import find_model, load_network
+    from asr.recognition import recognise
+
+    utterances = read_manifest(manifest)
+    folder = find_model(model_name)
+    model = load_network(folder)
+    model.precision = torch.bfloat16 if precision == "bf16" else torch.float32
+    decoder = load_decoder(folder, model, options)
+    seconds = sum(utterance.duration for utterance in utterances)
+    with show_progress(f"decoding {manifest}", seconds, "seconds") as advance:
+        found = recognise(
+            model, decoder, utterances, choose_head(model, options), batch_seconds, options.threads, advance
+        )
+    for failure in found.failures:
+        sys.stderr.write(f"asr: {failure}\n")
+    return Decoded(utterances, found.hypotheses, found.failures)
+
+
+def exit_status(decoded: Decoded) -> None:
+    """Exit with status 1 where an utterance could not be read."""
+    if decoded.failures:
+        typer.echo(f"{len(decoded.failures)} of {len(decoded.utterances)} utterances failed", err=True)
+        raise typer.Exit(1)
+
+
+def _line(identifier: str, hypotheses: list[Hypothesis], nbest: bool) -> dict[str, Any]:
+    best = hypotheses[0]
+    line: dict[str, Any] = {"id": identifier, "text": best.text, "score": round(best.score, 4)}
+    if best.words:
+        line["words"] = [
+            {
+                "text": word.text,
+                "start": round(word.start, 3),
+                "end": round(word.end, 3),
+                "confidence": round(word.confidence, 4),
+            }
+            for word in best.words
+        ]
+    if nbest:
+        line["nbest"] = [{"text": each.text, "score": round(each.score, 4)} for each in hypotheses]
+    return line

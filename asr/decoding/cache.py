@@ -1,0 +1,41 @@
+"""Lexicon trees kept between processes, so that only the first one builds them.
+
+They lie in ``$XDG_CACHE_HOME/asr`` (``~/.cache/asr``), named after what is in the lexicon; a folder that
+cannot be written only costs the time to build the tree again.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from asr.decoding.trie import LexiconTrie
+from asr.errors import UserError
+
+
+def cache_folder() -> Path:
+    """Where derived files are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asr"
+
+
+def load_lexicon_trie(path: Path, tokens: Sequence[str]) -> LexiconTrie:
+    """The tree of a lexicon file, from the cache where it was built before.
+
+    Raises:
+        UserError: the lexicon cannot be read or does not fit the tokens.
+    """
+    from asr.lexicon import read_lexicon
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this lexicon ({error.strerror})") from error
+    key = hashlib.sha256(content + "\n".join(tokens).encode()).hexdigest()[:24]
+    cached = cache_folder() / f"lexicon-{key}"
+    with suppress(UserError):
+        return LexiconTrie.load(cached)
+    trie = LexiconTrie.build(read_lexicon(path), tokens)
+    with suppress(UserError):
+        trie.save(cached)
+    return trie

@@ -1,0 +1,98 @@
+"""Hypotheses for the utterances of a manifest.
+
+Utterances of like length share a batch. Each worker thread reads, encodes and decodes whole batches:
+torch and the beam search take no interpreter lock, and a kernel on one core wastes less than one spread
+over several. Results come in the manifest's order and do not depend on how they were batched.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+
+from asr.audio import read_audio
+from asr.batching import Item, pack
+from asr.decoding.options import Decoder
+from asr.errors import UserError
+from asr.manifest import Utterance
+from asr.model import Model
+from asr.transcript import Hypothesis
+
+
+@dataclass
+class Recognised:
+    """What became of a manifest.
+
+    Attributes:
+        hypotheses: The n-best list of each utterance, in the manifest's order; empty where it failed.
+        failures: One line for each utterance that could not be read.
+    """
+
+    hypotheses: list[list[Hypothesis]]
+    failures: list[str] = field(default_factory=list)
+
+
+def recognise(
+    model: Model,
+    decoder: Decoder,
+    utterances: Sequence[Utterance],
+    head: str,
+    batch_seconds: float = 120.0,
+    threads: int = 1,
+    advance: Callable[[float], None] = lambda seconds: None,
+) -> Recognised:
+    """Decode utterances.
+
+    Args:
+        model: The network.
+        decoder: Emissions to hypotheses.
+        utterances: Each with its audio file.
+        head: CTC head whose emissions are decoded.
+        batch_seconds: Padded audio in a batch, in seconds.
+        threads: Batches worked on at once.
+        advance: Told how many seconds of audio are done.
+    """
+    result = Recognised([[] for _ in utterances])
+    items = [Item(index, 0, 1.0, utterance.duration) for index, utterance in enumerate(utterances)]
+    # The longest first: what is left for the last threads to finish is short.
+    batches = pack(sorted(items, key=lambda item: item.duration), batch_seconds)[::-1]
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads_before // threads))
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            work = [
+                pool.submit(_recognise_batch, model, decoder, utterances, head, batch) for batch in batches
+            ]
+            for batch, done in zip(batches, work, strict=True):
+                found, failures = done.result()
+                for index, hypotheses in found.items():
+                    result.hypotheses[index] = hypotheses
+                result.failures += failures
+                advance(sum(item.duration for item in batch))
+    finally:
+        torch.set_num_threads(threads_before)
+    return result
+
+
+def _recognise_batch(
+    model: Model, decoder: Decoder, utterances: Sequence[Utterance], head: str, batch: Sequence[Item]
+) -> tuple[dict[int, list[Hypothesis]], list[str]]:
+    rate = model.config.frontend.sample_rate
+    waveforms, read, failures = [], [], []
+    for item in batch:
+        utterance = utterances[item.index]
+        try:
+            waveforms.append(
+                read_audio(utterance.audio_filepath, rate, utterance.offset, utterance.duration or None)
+            )
+            read.append(item.index)
+        except UserError as error:
+            failures.append(str(error))
+    if not read:
+        return {}, failures
+    with torch.inference_mode():
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
+        emissions, frames = model.emissions(padded, lengths, head)
+    return dict(zip(read, decoder.decode(emissions, frames), strict=True)), failures
