@@ -75,6 +75,13 @@ def iterate_manifest(path: str | os.PathLike[str]) -> Iterator[Utterance]:
         raise UserError(f"{path}: cannot read this manifest ({_reason(error)})") from error
 
 
+def evenly_spread(utterances: list[Utterance], count: int) -> list[Utterance]:
+    """``count`` of the utterances at equal distances, always the same ones; all of them for 0."""
+    if not 0 < count < len(utterances):
+        return utterances
+    return [utterances[number * len(utterances) // count] for number in range(count)]
+
+
 def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:
     """Write a manifest atomically; audio paths become relative to its folder."""
     folder = Path(path).resolve().parent

@@ -8,52 +8,56 @@ over several. Results come in the manifest's order and do not depend on how they
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from asr.audio import read_audio
 from asr.batching import Item, pack
-from asr.decoding.options import Decoder
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import Model
-from asr.transcript import Hypothesis
+
+Result = TypeVar("Result")
+Decode = Callable[[Tensor, Tensor], list[Result]]
+"""Emissions ``(batch, frames, vocabulary)`` and lengths to one result an utterance."""
 
 
 @dataclass
-class Recognised:
+class Recognised(Generic[Result]):
     """What became of a manifest.
 
     Attributes:
-        hypotheses: The n-best list of each utterance, in the manifest's order; empty where it failed.
+        results: Of each utterance, in the manifest's order; None where it failed.
         failures: One line for each utterance that could not be read.
     """
 
-    hypotheses: list[list[Hypothesis]]
+    results: list[Result | None]
     failures: list[str] = field(default_factory=list)
 
 
 def recognise(
     model: Model,
-    decoder: Decoder,
+    decode: Decode[Result],
     utterances: Sequence[Utterance],
     head: str,
     batch_seconds: float = 120.0,
     threads: int = 1,
     advance: Callable[[float], None] = lambda seconds: None,
-) -> Recognised:
-    """Decode utterances.
+) -> Recognised[Result]:
+    """Encode and decode utterances.
 
     Args:
         model: The network.
-        decoder: Emissions to hypotheses.
+        decode: What is made of the emissions of a batch, such as :meth:`Decoder.decode`.
         utterances: Each with its audio file.
         head: CTC head whose emissions are decoded.
         batch_seconds: Padded audio in a batch, in seconds.
         threads: Batches worked on at once.
         advance: Told how many seconds of audio are done.
     """
-    result = Recognised([[] for _ in utterances])
+    result: Recognised[Result] = Recognised([None] * len(utterances))
     items = [Item(index, 0, 1.0, utterance.duration) for index, utterance in enumerate(utterances)]
     # The longest first: what is left for the last threads to finish is short.
     batches = pack(sorted(items, key=lambda item: item.duration), batch_seconds)[::-1]
@@ -62,12 +66,12 @@ def recognise(
     try:
         with ThreadPoolExecutor(threads) as pool:
             work = [
-                pool.submit(_recognise_batch, model, decoder, utterances, head, batch) for batch in batches
+                pool.submit(_recognise_batch, model, decode, utterances, head, batch) for batch in batches
             ]
             for batch, done in zip(batches, work, strict=True):
                 found, failures = done.result()
-                for index, hypotheses in found.items():
-                    result.hypotheses[index] = hypotheses
+                for index, value in found.items():
+                    result.results[index] = value
                 result.failures += failures
                 advance(sum(item.duration for item in batch))
     finally:
@@ -76,8 +80,8 @@ def recognise(
 
 
 def _recognise_batch(
-    model: Model, decoder: Decoder, utterances: Sequence[Utterance], head: str, batch: Sequence[Item]
-) -> tuple[dict[int, list[Hypothesis]], list[str]]:
+    model: Model, decode: Decode[Result], utterances: Sequence[Utterance], head: str, batch: Sequence[Item]
+) -> tuple[dict[int, Result], list[str]]:
     rate = model.config.frontend.sample_rate
     waveforms, read, failures = [], [], []
     for item in batch:
@@ -95,4 +99,4 @@ def _recognise_batch(
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
         emissions, frames = model.emissions(padded, lengths, head)
-    return dict(zip(read, decoder.decode(emissions, frames), strict=True)), failures
+    return dict(zip(read, decode(emissions, frames), strict=True)), failures

@@ -79,12 +79,13 @@ def decoding_options(
         lexicon=lexicon,
         hotwords=hotwords,
         nbest=nbest,
-        threads=threads or _cores(),
+        threads=threads or cores(),
         settings={key: value for key, value in settings.items() if value is not None},
     )
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores this process may run on."""
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -64,11 +64,17 @@ def decode_manifest(
     seconds = sum(utterance.duration for utterance in utterances)
     with show_progress(f"decoding {manifest}", seconds, "seconds") as advance:
         found = recognise(
-            model, decoder, utterances, choose_head(model, options), batch_seconds, options.threads, advance
+            model,
+            decoder.decode,
+            utterances,
+            choose_head(model, options),
+            batch_seconds,
+            options.threads,
+            advance,
         )
     for failure in found.failures:
         sys.stderr.write(f"asr: {failure}\n")
-    return Decoded(utterances, found.hypotheses, found.failures)
+    return Decoded(utterances, [nbest or [] for nbest in found.results], found.failures)
 
 
 def exit_status(decoded: Decoded) -> None:

@@ -14,8 +14,12 @@ from asr.errors import UserError
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
+    from asr.decoding.beam import BeamDecoder
     from asr.model import Model
 
 DECODERS = ("greedy", "beam")
@@ -68,39 +72,55 @@ class GreedyDecoder:
 
 
 class BeamSearch:
-    """Prefix beam search with what the model directory and the user bring."""
+    """Prefix beam search over batches."""
 
-    def __init__(
-        self,
-        model: "Model",
-        head: str,
-        config: BeamConfig,
-        lm: Path | None,
-        lexicon: Path | None,
-        options: DecodingOptions,
-        prior: list[float] | None,
-    ) -> None:
-        from asr.decoding.beam import BeamDecoder
-        from asr.decoding.cache import load_lexicon_trie
-        from asr.decoding.hotwords import read_hotwords
-        from asr.lm.ngram import NGram
+    def __init__(self, decoder: "BeamDecoder") -> None:
+        self._decoder = decoder
 
-        tokenizer = model.tokenizers[head]
+    def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
+        """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
+        return self._decoder.decode_batch(emissions, lengths)
+
+
+def decoder_builder(
+    folder: Path, model: "Model", options: DecodingOptions
+) -> "Callable[[BeamConfig], BeamDecoder]":
+    """Read LM, lexicon, hotwords and prior once; the result makes a beam decoder of any settings.
+
+    Raises:
+        UserError: one of them is missing or does not fit, or a phone model has no lexicon.
+    """
+    from asr.decoding.beam import BeamDecoder
+    from asr.decoding.cache import load_lexicon_trie
+    from asr.decoding.hotwords import read_hotwords
+    from asr.lm.ngram import NGram
+
+    head = choose_head(model, options)
+    tokenizer = model.tokenizers[head]
+    lm = _resource(options.lm, folder / "lm")
+    # The directory's lexicon is written in the tokens of its default head.
+    own = folder / "lexicon.txt" if head == model.default_head else None
+    lexicon = _resource(options.lexicon, own)
+    if tokenizer.units == "phones" and lexicon is None:
+        raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")
+    lm_arrays = None if lm is None else NGram.load(lm)
+    trie = None if lexicon is None else load_lexicon_trie(lexicon, tokenizer.tokens)
+    prior = read_prior(folder, head)
+
+    def build(config: BeamConfig) -> BeamDecoder:
         hotwords = read_hotwords(options.hotwords, config.hotword_score) if options.hotwords else None
-        self._decoder = BeamDecoder(
+        return BeamDecoder(
             tokenizer,
             config,
-            lm=None if lm is None else NGram.load(lm),
-            lexicon=None if lexicon is None else load_lexicon_trie(lexicon, tokenizer.tokens),
+            lm=lm_arrays,
+            lexicon=trie,
             hotwords=hotwords,
             pronounce=_pronounce if hotwords and tokenizer.units == "phones" else None,
             prior=prior,
             frame_shift=model.frame_shift,
         )
 
-    def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
-        """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
-        return self._decoder.decode_batch(emissions, lengths)
+    return build
 
 
 def _pronounce(word: str) -> "list[tuple[str, ...]]":
@@ -142,24 +162,17 @@ def load_decoder(folder: Path, model: "Model", options: DecodingOptions) -> Deco
         UserError: an unknown decoder or head, a missing LM or lexicon, or a phone model without lexicon.
     """
     defaults = model.config.decoding
-    head = choose_head(model, options)
-    units = model.config.heads[head].units
     name = options.decoder or str(defaults.get("decoder") or "greedy")
     if name not in DECODERS:
         raise UserError(f"--decoder: {name!r} is not one of {', '.join(DECODERS)}")
     if name == "greedy":
         _refuse_beam_options(options)
-        return GreedyDecoder(model, head)
+        return GreedyDecoder(model, choose_head(model, options))
 
-    lm = _resource(options.lm, folder / "lm")
-    lexicon = _resource(options.lexicon, folder / "lexicon.txt")
-    if units == "phones" and lexicon is None:
-        raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")
-    config = beam_config(defaults, options)
-    return BeamSearch(model, head, config, lm, lexicon, options, read_prior(folder, head))
+    return BeamSearch(decoder_builder(folder, model, options)(beam_config(defaults, options)))
 
 
-def _resource(given: str | None, default: Path) -> Path | None:
+def _resource(given: str | None, default: Path | None) -> Path | None:
     """A file or folder that the user named, else the model directory's where it has one."""
     if given == NONE:
         return None
@@ -167,7 +180,7 @@ def _resource(given: str | None, default: Path) -> Path | None:
         if not Path(given).exists():
             raise UserError(f"{given}: no such file or folder")
         return Path(given)
-    return default if default.exists() else None
+    return default if default is not None and default.exists() else None
 
 
 def prior_file(head: str) -> str:
@@ -184,6 +197,16 @@ def read_prior(folder: Path, head: str) -> list[float] | None:
         return [float(line) for line in path.read_text().split()]
     except ValueError as error:
         raise UserError(f"{path}: must hold one number a line ({error})") from error
+
+
+def write_prior(folder: Path, head: str, prior: "ArrayLike") -> None:
+    """Keep the mean posterior of each token ``(vocabulary,)`` in a model directory."""
+    import numpy as np
+
+    from asr.files import atomic_write
+
+    with atomic_write(folder / prior_file(head)) as stream:
+        stream.writelines(f"{value:.8g}\n" for value in np.asarray(prior).tolist())
 
 
 def _refuse_beam_options(options: DecodingOptions) -> None:

@@ -18,7 +18,7 @@ from asr.batching import Item
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.loss import frames_needed
-from asr.manifest import Utterance, read_manifest
+from asr.manifest import Utterance, evenly_spread, read_manifest
 from asr.model import Model
 from asr.tokenizer import Tokenizer, UnknownSymbol
 from asr.training.config import DataConfig, Recipe
@@ -185,10 +185,7 @@ def development_utterances(config: DataConfig) -> list[Utterance]:
     utterances = [utterance for utterance in read_manifest(config.dev) if utterance.text]
     if not utterances:
         raise UserError(f"{config.dev}: no utterance has a text to compare with")
-    if not config.dev_utterances or config.dev_utterances >= len(utterances):
-        return utterances
-    chosen = np.linspace(0, len(utterances) - 1, config.dev_utterances).round().astype(int)
-    return [utterances[index] for index in chosen]
+    return evenly_spread(utterances, config.dev_utterances)
 
 
 def pad(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
