@@ -23,7 +23,7 @@ def summary(report: Report) -> str:
         f"{report.hypothesis.path} against {report.reference.path}\n"
         f"{score.utterances:,} utterances, {score.words:,} words",
         _headline(report),
-        _method(report),
+        method(report),
         *(_groups(key, rows, report.options.unit) for key, rows in report.tables.items()),
     ]
     return "\n\n".join(blocks)
@@ -52,7 +52,7 @@ def pair_summary(pair: PairReport) -> str:
             f"{score.utterances:,} utterances, {score.words:,} words",
             systems,
             _difference(pair),
-            _method(first),
+            method(first),
             *_pair_tables(pair),
         ]
     )
@@ -153,7 +153,8 @@ def _edits(aligned: Aligned) -> str:
     return f": {substitutions:,} substitutions, {deletions:,} deletions, {insertions:,} insertions"
 
 
-def _method(report: Report) -> str:
+def method(report: Report) -> str:
+    """How the figures came about: formula, bootstrap, normalisation; a line each."""
     options = report.options
     lines = ["WER = 100 · (S + D + I) / words of the references, counts pooled over all utterances"]
     if options.replicates:
