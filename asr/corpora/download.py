@@ -105,7 +105,8 @@ def download(url: str, path: Path, progress: Progress = silent_progress) -> None
             delays = iter(_RETRY_DELAYS)
         delay = next(delays, None)
         if delay is None:
-            raise UserError(f"{url}: {reason}; run the command again to go on from {received} bytes")
+            kept = f" to go on from {received} bytes" if received else ""
+            raise UserError(f"{url}: {reason}; run the command again{kept}")
         with progress(f"{path.stem}: {reason}; trying again", 0):
             time.sleep(delay)
 

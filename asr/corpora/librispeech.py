@@ -89,6 +89,8 @@ def prepare_librispeech(
     """
     splits = find_splits(root)
     check_outside(output, root)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is a file; --output names the folder for the manifests")
     for name, split in splits.items():
         files = list(_files(split))
         yield prepare_manifest(output / f"{name}.jsonl", files, partial(_pair, files), progress=progress)

@@ -29,6 +29,8 @@ Progress = Callable[[str, float], AbstractContextManager[Callable[[float], None]
 # Headers are read in blocks, so that a corpus of 300,000 files does not become as many futures.
 _BLOCK = 64
 _MARKER_VERSION = 1
+# Audio that was written to a pipe (FLAC of unknown length) claims to last millions of years.
+_LONGEST_SECONDS = 1e6
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,6 @@ def prepare_manifest(
     if not utterances:
         first = f" ({problems[0].kind}: {problems[0].name})" if problems else ""
         raise UserError(f"{manifest}: nothing to write, no utterance has both audio and text{first}")
-    marker.unlink(missing_ok=True)
     write_manifest(manifest, utterances)
     prepared = Prepared(
         manifest=manifest,
@@ -168,8 +169,9 @@ def _read_header(utterance: Utterance) -> Utterance | Problem:
         return Problem("file name is not UTF-8", _printable(utterance.audio_filepath))
     except (UserError, OSError) as error:
         return Problem("unreadable audio", str(error))
-    if info.duration <= 0:
-        return Problem("unreadable audio", f"{utterance.audio_filepath}: holds no samples")
+    if not 0 < info.duration < _LONGEST_SECONDS:
+        reason = "holds no samples" if info.duration <= 0 else "its header does not say how long it is"
+        return Problem("unreadable audio", f"{utterance.audio_filepath}: {reason}")
     return replace(utterance, duration=round(info.duration, 4), sample_rate=info.sample_rate)
 
 

@@ -144,6 +144,16 @@ def test_each_problem_is_counted_and_named(corpus, tmp_path, run):
     assert lenient.stdout == strict.stdout and lenient.stderr == strict.stderr
 
 
+def test_audio_without_a_length_in_its_header_is_named(corpus, tmp_path):
+    audio = corpus / "dev-clean" / "84" / "121123" / "84-121123-0000.flac"
+    content = bytearray(audio.read_bytes())
+    content[21] &= 0xF0  # STREAMINFO's total samples: 36 bits, 0 where the encoder wrote to a pipe
+    content[22:26] = bytes(4)
+    audio.write_bytes(content)
+    (kind, name), = problems_of(corpus / "dev-clean", tmp_path / "out")
+    assert kind == "unreadable audio" and "does not say how long" in name
+
+
 def test_only_the_first_names_of_many_problems_are_shown(corpus, tmp_path, run):
     with (corpus / "dev-clean" / "84" / "121123" / "84-121123.trans.txt").open("a") as transcripts:
         transcripts.writelines(f"84-121123-1{number:03} GONE\n" for number in range(50))
@@ -206,6 +216,13 @@ def test_a_corpus_that_is_none_is_one_clear_line(corpus, tmp_path, run, damage, 
     assert isinstance(result.exception, UserError)
     assert message in str(result.exception) and "\n" not in str(result.exception)
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_an_output_that_is_a_file_is_one_clear_line(corpus, tmp_path, run):
+    (tmp_path / "file").write_text("mine")
+    result = run("librispeech", corpus, "--output", tmp_path / "file")
+    assert isinstance(result.exception, UserError) and "is a file" in str(result.exception)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_manifests_never_go_into_the_corpus(corpus, run, monkeypatch):
