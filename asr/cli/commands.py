@@ -4,7 +4,7 @@ from importlib import import_module
 
 import typer
 
-MODULES = ("transcribe", "train", "decode", "evaluate", "tune", "score", "prepare", "lexicon")
+MODULES = ("transcribe", "train", "average", "decode", "evaluate", "tune", "score", "prepare", "lexicon")
 
 
 def register(app: typer.Typer) -> None:

@@ -16,14 +16,24 @@ def train(
         typer.Option("--output", "-o", help="Run folder (default: runs/<name of the recipe>)."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how long it would take.")
+    ] = False,
 ) -> None:
     """Train a model from manifests, as a recipe says."""
     from asr.training.config import load_recipe
     from asr.training.run import train as run
 
     folder = output or Path("runs") / recipe.stem
+    checked = load_recipe(recipe, overrides or [])
+    if dry_run:
+        from asr.training.dry_run import describe
+
+        for line in describe(checked, folder):
+            typer.echo(line)
+        return
     try:
-        model = run(load_recipe(recipe, overrides or []), folder, resume)
+        model = run(checked, folder, resume)
     except SystemExit as stop:
         if stop.code == 130:
             words = " ".join(["asr train", str(recipe), *(overrides or []), "--output", str(folder)])

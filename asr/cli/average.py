@@ -1,0 +1,35 @@
+"""``asr average``: one model of several."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def average(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN|MODEL…", help="A run folder, or model directories.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model directory to write.")],
+    best: Annotated[
+        int | None, typer.Option("--best", min=1, help="Of a run: so many with the lowest error.")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--last", min=1, help="Of a run: so many of the newest.")
+    ] = None,
+) -> None:
+    """Average the weights of models of one network (of a run: all that it kept, or --best, --last)."""
+    from asr.errors import UserError
+    from asr.training.averaging import average_models, models_of_run
+
+    if len(sources) == 1 and (sources[0] / "models").is_dir():
+        sources = models_of_run(sources[0], best, last)
+    elif best is not None or last is not None:
+        raise UserError("--best and --last choose among the models of one run folder")
+    average_models(sources, output)
+    typer.echo(f"{output}: the mean of {', '.join(source.name for source in sources)}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(average)

@@ -1,0 +1,46 @@
+"""The mean of several models' weights, which usually errs less than any of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr.errors import UserError
+from asr.model import find_model, load_network, save_network
+
+
+def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
+    """Model directories that a run kept: the ``best`` by error rate, or the ``last`` by step.
+
+    Raises:
+        UserError: the run kept no models.
+    """
+    kept = sorted(path for path in (run / "models").glob("*-step-*") if path.is_dir())
+    if not kept:
+        raise UserError(f"{run}: kept no models (training.keep, training.evaluate_every)")
+    if last is not None:
+        return sorted(kept, key=lambda path: path.name.rsplit("-", 1)[1])[-last:]
+    return kept[: best or len(kept)]
+
+
+def average_models(sources: Sequence[Path], output: Path) -> None:
+    """Write a model directory whose weights are the mean of those of ``sources``.
+
+    Raises:
+        UserError: there are none, or they are not of one shape.
+    """
+    if not sources:
+        raise UserError("nothing to average: name model directories, or a run folder")
+    first = load_network(find_model(sources[0]))
+    totals = {name: value.detach().double() for name, value in first.named_parameters()}
+    for source in sources[1:]:
+        other = dict(load_network(find_model(source)).named_parameters())
+        for name, total in totals.items():
+            if name not in other or other[name].shape != total.shape:
+                raise UserError(f"{source}: is another network than {sources[0]} ({name} differs)")
+            total += other[name].detach().double()
+    mean = {name: (total / len(sources)).float() for name, total in totals.items()}
+    first.config.training = {
+        **first.config.training,
+        "average_of": [source.name for source in sources],
+        "development": {},
+    }
+    save_network(output, first, weights=mean)

@@ -1,0 +1,52 @@
+"""What a recipe would do, without doing it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from asr.batching import share_of
+from asr.training.config import Recipe
+from asr.training.distributed import Ranks, usable_cores
+from asr.training.trainer import Trainer
+
+BYTES_PER_PARAMETER = 5 * 4  # weights, gradient, two moments of AdamW, running average
+
+
+def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
+    """Lines: the resolved recipe, parameters of each part, data, memory, first batch's shapes, time."""
+    yield OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True).rstrip()
+    processes = recipe.training.processes or usable_cores()
+    trainer = Trainer(recipe, folder, Ranks(processes=1))
+    parts = {
+        "subsampling": trainer.model.encoder.subsampling,
+        "recurrent layers": trainer.model.encoder.recurrent,
+    }
+    parts |= {f"head {name}": head for name, head in trainer.model.heads.items()}
+    yield ""
+    for name, part in parts.items():
+        yield f"{name}: {sum(value.numel() for value in part.parameters()):,} parameters"
+    size = trainer.flat.values.numel()
+    yield f"in all: {size:,} trained; {size * BYTES_PER_PARAMETER / 1e6:.0f} MB a process with their state"
+    yield from trainer.data.dropped.lines()
+    plan = trainer._plan(0)
+    hours = float(trainer.data.durations.sum()) / 3600
+    yield f"data: {hours:.2f} hours, {len(trainer.data.utterances)} utterances, {len(plan)} batches an epoch"
+    middle = plan[len(plan) // 2]
+    batch = trainer.data.load(share_of(middle, 0, processes), 0)
+    features, lengths = trainer.model.frontend(batch.waveforms, batch.lengths)
+    logits, frames = trainer.model.logits(features, lengths, trainer.heads)
+    yield f"a batch of one process: waveforms {tuple(batch.waveforms.shape)}, features {tuple(features.shape)}"
+    for name, scores in zip(trainer.heads, logits, strict=True):
+        yield f"  {name}: logits {tuple(scores.shape)}, targets {tuple(batch.targets[name][0].shape)}"
+    started = time.monotonic()
+    trainer._backward(batch)
+    elapsed = time.monotonic() - started
+    speed = processes * float(frames.sum()) * trainer.model.frame_shift / elapsed
+    yield f"speed: about {speed:.0f} s of audio a second, {hours * 60 / speed:.1f} minutes an epoch"
+    schedule = recipe.schedule
+    if schedule.epochs:
+        yield f"the run: about {schedule.epochs * hours / speed:.1f} hours"
+    elif schedule.minutes:
+        yield f"the run: {schedule.minutes:g} minutes, about {schedule.minutes / 60 * speed / hours:.1f} epochs"
