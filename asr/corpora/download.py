@@ -129,7 +129,8 @@ def _fetch_rest(url: str, path: Path, start: int, progress: Progress) -> bool:
         with path.open("r+b" if start else "wb") as file, progress(path.stem, total or 0) as advance:
             file.seek(start)
             advance(start)
-            while block := response.read(_BLOCK):
+            # read1 hands over what has arrived; read could lose it where the connection breaks.
+            while block := response.read1(_BLOCK):
                 file.write(block)
                 advance(len(block))
             return total is None or file.tell() == total

@@ -28,7 +28,7 @@ Progress = Callable[[str, float], AbstractContextManager[Callable[[float], None]
 
 # Headers are read in blocks, so that a corpus of 300,000 files does not become as many futures.
 _BLOCK = 64
-_MARKER_VERSION = 1
+_MARKER_VERSION = 2
 # Audio that was written to a pipe (FLAC of unknown length) claims to last millions of years.
 _LONGEST_SECONDS = 1e6
 
@@ -172,7 +172,7 @@ def _read_header(utterance: Utterance) -> Utterance | Problem:
     if not 0 < info.duration < _LONGEST_SECONDS:
         reason = "holds no samples" if info.duration <= 0 else "its header does not say how long it is"
         return Problem("unreadable audio", f"{utterance.audio_filepath}: {reason}")
-    return replace(utterance, duration=round(info.duration, 4), sample_rate=info.sample_rate)
+    return replace(utterance, duration=round(info.duration, 6), sample_rate=info.sample_rate)
 
 
 def _fingerprint(files: Iterable[Path], settings: Sequence[str]) -> str:
