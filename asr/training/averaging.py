@@ -36,7 +36,7 @@ def average_models(sources: Sequence[Path], output: Path) -> None:
         for name, total in totals.items():
             if name not in other or other[name].shape != total.shape:
                 raise UserError(f"{source}: is another network than {sources[0]} ({name} differs)")
-            total += other[name].detach().double()
+            totals[name] = total + other[name].detach().double()
     mean = {name: (total / len(sources)).float() for name, total in totals.items()}
     first.config.training = {
         **first.config.training,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from torch import nn
 
 from asr.batching import share_of
 from asr.training.config import Recipe
@@ -37,7 +38,8 @@ def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
     batch = trainer.data.load(share_of(middle, 0, processes), 0)
     features, lengths = trainer.model.frontend(batch.waveforms, batch.lengths)
     logits, frames = trainer.model.logits(features, lengths, trainer.heads)
-    yield f"a batch of one process: waveforms {tuple(batch.waveforms.shape)}, features {tuple(features.shape)}"
+    shapes = f"waveforms {tuple(batch.waveforms.shape)}, features {tuple(features.shape)}"
+    yield f"a batch of one process: {shapes}"
     for name, scores in zip(trainer.heads, logits, strict=True):
         yield f"  {name}: logits {tuple(scores.shape)}, targets {tuple(batch.targets[name][0].shape)}"
     started = time.monotonic()
@@ -49,4 +51,5 @@ def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
     if schedule.epochs:
         yield f"the run: about {schedule.epochs * hours / speed:.1f} hours"
     elif schedule.minutes:
-        yield f"the run: {schedule.minutes:g} minutes, about {schedule.minutes / 60 * speed / hours:.1f} epochs"
+        epochs = schedule.minutes / 60 * speed / hours
+        yield f"the run: {schedule.minutes:g} minutes, about {epochs:.1f} epochs"
