@@ -20,10 +20,8 @@ def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
     yield OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True).rstrip()
     processes = recipe.training.processes or usable_cores()
     trainer = Trainer(recipe, folder, Ranks(processes=1))
-    parts = {
-        "subsampling": trainer.model.encoder.subsampling,
-        "recurrent layers": trainer.model.encoder.recurrent,
-    }
+    encoder = trainer.model.encoder
+    parts: dict[str, nn.Module] = {"subsampling": encoder.subsampling, "recurrent layers": encoder.recurrent}
     parts |= {f"head {name}": head for name, head in trainer.model.heads.items()}
     yield ""
     for name, part in parts.items():
