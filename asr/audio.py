@@ -1,29 +1,41 @@
-"""Audio files, bytes or standard input to waveforms.
+"""Audio files, bytes or standard input to waveforms, whole or block by block.
 
-libsndfile (through soundfile) reads wav, flac, ogg, opus, mp3 and aiff, whatever the file is called;
-anything else goes through an ``ffmpeg`` pipe where that program is installed. ``torchaudio.load`` is
-not used: since 2.9 it needs torchcodec.
+libsndfile (through soundfile) reads wav, flac, ogg, opus, mp3, aiff and more, whatever the file is called;
+anything else goes through an ``ffmpeg`` pipe where that program is installed. ``torchaudio.load`` is not
+used: since 2.9 it needs torchcodec. What a header says about sizes is never believed: memory is taken for
+samples that came.
 """
 
-import io
 import os
 import shutil
+import stat
+import struct
 import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import soundfile
 
 from asr.errors import UserError
+from asr.files import escape_name
 
 if TYPE_CHECKING:
     import torch
 
+Source = str | os.PathLike[str] | bytes | BinaryIO
+
 MAX_SAMPLE_RATE = 768_000
 MIN_SAMPLE_RATE = 1_000
 MAX_CHANNELS = 64
+# Float files may hold the integer range unscaled; beyond it a sample is damage.
+MAX_AMPLITUDE = 2.0**16
+BLOCK_SAMPLES = 1 << 16
+STANDARD_INPUT = "standard input"
 
 
 @dataclass(frozen=True)
@@ -35,27 +47,103 @@ class AudioInfo:
     channels: int
 
 
+@dataclass(frozen=True)
+class RawFormat:
+    """How to read samples without a header: signed 16-bit little-endian, channels interleaved."""
+
+    sample_rate: int = 16_000
+    channels: int = 1
+
+
+class AudioReader:
+    """An open recording that is read from its start, block by block.
+
+    Attributes:
+        name: For messages.
+        info: What the header says.
+        damage: Why reading ended before the end, if it did.
+    """
+
+    def __init__(self, name: str, info: AudioInfo, read: Callable[[int], np.ndarray]) -> None:
+        self.name = name
+        self.info = info
+        self.damage = ""
+        self._read = read
+
+    def blocks(self, samples: int = BLOCK_SAMPLES) -> Iterator[np.ndarray]:
+        """Float32 arrays ``(samples, channels)`` to the end; damaged samples are silence.
+
+        Raises:
+            UserError: not even the first block can be read.
+        """
+        total = 0
+        while True:
+            try:
+                block = self._read(samples)
+            except _Damage as damage:
+                self.damage = f"damaged after {total / self.info.sample_rate:.1f} s ({damage})"
+                block = damage.samples
+                if not total and not len(block):
+                    raise UserError(f"{self.name}: {self.damage}") from None
+            if len(block):
+                total += len(block)
+                yield _clean(block)
+            if not len(block) or self.damage:
+                return
+
+
+class _Damage(Exception):
+    """A read that failed; ``samples`` came before."""
+
+    def __init__(self, message: str, samples: np.ndarray) -> None:
+        super().__init__(message)
+        self.samples = samples
+
+
+@contextmanager
+def open_audio(source: Source, raw: RawFormat | None = None, offset: float = 0.0) -> Iterator[AudioReader]:
+    """Open a recording.
+
+    Args:
+        source: A path, the bytes of a file, or a binary stream holding one (copied to a temporary file).
+        raw: The source has no header but samples in this format.
+        offset: Where to start, in seconds.
+
+    Raises:
+        UserError: the source is missing, empty or not audio that can be read here.
+    """
+    with _as_path(source) as (name, path):
+        try:
+            sound = _open_sound(path, raw)
+        except soundfile.SoundFileError as error:
+            with _open_with_ffmpeg(name, path, error) as reader:
+                _skip(reader, offset)
+                yield reader
+            return
+        with sound:
+            rate, channels = sound.samplerate, sound.channels
+            _check_format(name, rate, channels)
+            if offset:
+                _seek(sound, name, round(offset * rate))
+            info = AudioInfo(max(sound.frames, 0) / rate, rate, channels)
+            yield AudioReader(name, info, lambda samples: _read_sound(sound, samples))
+
+
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Read duration, rate and channels from a file's header.
 
     Raises:
         UserError: missing, a folder, empty, or not audio that can be read here.
     """
-    _check_file(path)
-    try:
-        with soundfile.SoundFile(os.fspath(path)) as sound:
-            _check_format(path, sound.samplerate, sound.channels)
-            return AudioInfo(sound.frames / sound.samplerate, sound.samplerate, sound.channels)
-    except (soundfile.SoundFileError, RuntimeError):
-        samples, rate = _read_with_ffmpeg(path, None)
-        return AudioInfo(samples.shape[0] / rate, rate, samples.shape[1])
+    with open_audio(path) as reader:
+        if not np.isnan(reader.info.duration):
+            return reader.info
+        samples = sum(len(block) for block in reader.blocks())
+        return AudioInfo(samples / reader.info.sample_rate, reader.info.sample_rate, reader.info.channels)
 
 
 def read_audio(
-    source: str | os.PathLike[str] | bytes | BinaryIO,
-    sample_rate: int = 16_000,
-    offset: float = 0.0,
-    duration: float | None = None,
+    source: Source, sample_rate: int = 16_000, offset: float = 0.0, duration: float | None = None
 ) -> "torch.Tensor":
     """Read mono audio at a given rate; channels are averaged.
 
@@ -76,23 +164,19 @@ def read_audio(
 
 
 def read_samples(
-    source: str | os.PathLike[str] | bytes | BinaryIO, offset: float = 0.0, duration: float | None = None
+    source: Source, offset: float = 0.0, duration: float | None = None
 ) -> tuple[np.ndarray, int]:
     """Read samples as they are: float32 array ``(samples, channels)`` and the rate in Hz."""
-    name, opened = _open(source)
-    try:
-        with soundfile.SoundFile(opened) as sound:
-            rate = sound.samplerate
-            _check_format(name, rate, sound.channels)
-            if offset:
-                sound.seek(min(round(offset * rate), sound.frames))
-            frames = -1 if duration is None else round(duration * rate)
-            samples = sound.read(frames, "float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError):
-        samples, rate = _read_with_ffmpeg(name, None if isinstance(source, str | os.PathLike) else opened)
-        start = round(offset * rate)
-        samples = samples[start : None if duration is None else start + round(duration * rate)]
-    return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), rate
+    with open_audio(source, offset=offset) as reader:
+        rate, channels = reader.info.sample_rate, reader.info.channels
+        wanted = None if duration is None else round(duration * rate)
+        blocks, total = [np.empty((0, channels), np.float32)], 0
+        for block in reader.blocks():
+            blocks.append(block)
+            total += len(block)
+            if wanted is not None and total >= wanted:
+                break
+    return np.concatenate(blocks)[:wanted], rate
 
 
 def resample(samples: np.ndarray, rate: int, target_rate: int) -> "torch.Tensor":
@@ -102,59 +186,172 @@ def resample(samples: np.ndarray, rate: int, target_rate: int) -> "torch.Tensor"
     waveform = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
     if rate == target_rate or not len(waveform):
         return waveform
-    from torchaudio.functional import resample as sinc_resample
+    from asr.resampling import Resampler
 
-    return sinc_resample(waveform, rate, target_rate)
+    return Resampler(rate, target_rate).process(waveform, final=True)
 
 
-def _open(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[str, str | BinaryIO]:
+def _clean(block: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0).clip(
+        -MAX_AMPLITUDE, MAX_AMPLITUDE, out=block
+    )
+
+
+@contextmanager
+def _as_path(source: Source) -> Iterator[tuple[str, str]]:
+    """The name of a source for messages, and a path at which it can be read."""
     if isinstance(source, str | os.PathLike):
-        _check_file(source)
-        return os.fspath(source), os.fspath(source)
-    data = source if isinstance(source, bytes) else source.read()
-    if not data:
-        raise UserError("standard input: no audio came (0 bytes)")
-    return "standard input", io.BytesIO(data)
+        path = os.fspath(source)
+        if _is_regular(path):
+            yield escape_name(path), path
+            return
+        with Path(path).open("rb") as stream, _copied(stream, escape_name(path)) as copy:
+            yield escape_name(path), copy
+    elif isinstance(source, bytes):
+        with tempfile.NamedTemporaryFile(prefix="asr-") as file:
+            file.write(source)
+            file.flush()
+            _refuse_empty(len(source), "bytes")
+            yield "bytes", file.name
+    else:
+        with _copied(source, STANDARD_INPUT) as copy:
+            yield STANDARD_INPUT, copy
 
 
-def _check_file(path: str | os.PathLike[str]) -> None:
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, not an audio file")
-    if path.is_file() and path.stat().st_size == 0:
-        raise UserError(f"{path}: the file is empty (0 bytes)")
+@contextmanager
+def _copied(stream: BinaryIO | IO[bytes], name: str) -> Iterator[str]:
+    """A stream's content as a file, so that decoders can move about in it."""
+    with tempfile.NamedTemporaryFile(prefix="asr-") as file:
+        try:
+            shutil.copyfileobj(stream, file)
+            file.flush()
+        except OSError as error:
+            raise UserError(f"{name}: cannot be copied to {file.name} ({error.strerror})") from error
+        _refuse_empty(file.tell(), name)
+        yield file.name
 
 
-def _check_format(name: str | os.PathLike[str], rate: int, channels: int) -> None:
+def _is_regular(path: str) -> bool:
+    """Whether a path is a file with something in it; False for a pipe."""
+    try:
+        status = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise UserError(f"{escape_name(path)}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{escape_name(path)}: cannot be opened ({error.strerror})") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{escape_name(path)}: is a folder, not an audio file")
+    if stat.S_ISFIFO(status.st_mode):
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{escape_name(path)}: is a device, not an audio file")
+    _refuse_empty(status.st_size, escape_name(path))
+    return True
+
+
+def _refuse_empty(size: int, name: str) -> None:
+    if not size:
+        raise UserError(f"{name}: the file is empty (0 bytes)")
+
+
+def _open_sound(path: str, raw: RawFormat | None) -> soundfile.SoundFile:
+    """Open by descriptor: libsndfile then looks at the content alone, never at the name."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise UserError(f"{escape_name(path)}: cannot be opened ({error.strerror})") from error
+    if raw is None:
+        return soundfile.SoundFile(descriptor, closefd=True)
+    return soundfile.SoundFile(
+        descriptor,
+        closefd=True,
+        format="RAW",
+        subtype="PCM_16",
+        endian="LITTLE",
+        samplerate=raw.sample_rate,
+        channels=raw.channels,
+    )
+
+
+def _read_sound(sound: soundfile.SoundFile, samples: int) -> np.ndarray:
+    # A failing read does not say how much it gave; NaN marks what it left untouched.
+    block = np.full((samples, sound.channels), np.nan, np.float32)
+    try:
+        return sound.read(out=block)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        untouched = np.isnan(block).any(axis=1)
+        came = int(untouched.argmax()) if untouched.any() else samples
+        raise _Damage(_reason(error), block[:came]) from error
+
+
+def _seek(sound: soundfile.SoundFile, name: str, sample: int) -> None:
+    try:
+        sound.seek(min(sample, sound.frames))
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise UserError(f"{name}: cannot go to {sample / sound.samplerate:g} s ({_reason(error)})") from error
+
+
+def _skip(reader: AudioReader, offset: float) -> None:
+    left = round(offset * reader.info.sample_rate)
+    while left > 0:
+        left -= len(reader._read(min(left, BLOCK_SAMPLES))) or left
+
+
+def _check_format(name: str, rate: int, channels: int) -> None:
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise UserError(f"{name}: the header says {rate} Hz, which no recording has; the file is damaged")
     if not 1 <= channels <= MAX_CHANNELS:
         raise UserError(f"{name}: the header says {channels} channels; the file is damaged")
 
 
-def _read_with_ffmpeg(name: str | os.PathLike[str], data: str | BinaryIO | None) -> tuple[np.ndarray, int]:
-    """Decode what libsndfile cannot, to 16 kHz mono."""
+def _reason(error: Exception) -> str:
+    """libsndfile's own words, without soundfile's prefix."""
+    text = str(getattr(error, "error_string", error)).strip().rstrip(".")
+    return text.removeprefix("Error : ")
+
+
+@contextmanager
+def _open_with_ffmpeg(name: str, path: str, error: soundfile.SoundFileError) -> Iterator[AudioReader]:
+    """Decode what libsndfile cannot; the samples come through a pipe in Sun's AU format."""
     program = shutil.which("ffmpeg")
+    reason = _reason(error)
+    if program is None and "not recognised" not in reason:
+        raise UserError(f"{name}: a damaged audio file ({reason})")
     if program is None:
         raise UserError(
             f"{name}: not a format that libsndfile reads (wav, flac, ogg, opus, mp3, aiff); "
             "for m4a, mp4, webm and others install ffmpeg, or convert the file to wav"
         )
-    rate = 16_000
-    source = "pipe:0" if data is not None else f"file:{os.fspath(name)}"
-    command = [program, "-nostdin", "-v", "error", "-i", source, "-ac", "1", "-ar", str(rate)]
-    if data is not None:
-        command.remove("-nostdin")
-        assert isinstance(data, io.BytesIO)
-    done = subprocess.run(
-        [*command, "-f", "f32le", "pipe:1"],
-        input=None if data is None else data.getvalue(),
-        stdin=subprocess.DEVNULL if data is None else None,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"{name}: not audio (neither libsndfile nor ffmpeg can read it)")
-    return np.frombuffer(done.stdout, dtype=np.float32).reshape(-1, 1).copy(), rate
+    # Only this file: a playlist must not make ffmpeg fetch from the network.
+    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
+    command += ["-vn", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    with (
+        tempfile.TemporaryFile() as messages,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            rate, channels = _au_header(process.stdout, name, reason)
+            _check_format(name, rate, channels)
+            info = AudioInfo(float("nan"), rate, channels)
+            yield AudioReader(name, info, lambda samples: _read_au(process.stdout, samples, channels))
+        finally:
+            process.kill()
+
+
+def _au_header(stream: IO[bytes], name: str, reason: str) -> tuple[int, int]:
+    """Rate and channels of an AU stream; what is before the first sample is read."""
+    header = stream.read(24)
+    if len(header) < 24 or header[:4] != b".snd":
+        raise UserError(f"{name}: not audio ({reason}; ffmpeg cannot read it either)")
+    start, _, _, rate, channels = struct.unpack(">5I", header[4:])
+    stream.read(start - len(header))
+    return rate, channels
+
+
+def _read_au(stream: Any, samples: int, channels: int) -> np.ndarray:
+    data = stream.read(samples * channels * 4)
+    whole = len(data) // (channels * 4) * channels
+    return np.frombuffer(data, ">f4", whole).reshape(-1, channels).astype(np.float32)

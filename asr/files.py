@@ -1,6 +1,7 @@
 """Writing files so that a reader never sees half of one."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from asr.errors import UserError
+
+# How Python holds bytes of a path that are no UTF-8.
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
 @contextmanager
@@ -41,6 +45,14 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def escape_name(name: str | os.PathLike[str]) -> str:
+    r"""A path on one line: tab, newline and backslash as ``\t``, ``\n``, ``\\``, odd bytes as ``\xNN``."""
+    name = os.fspath(name)
+    for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):
+        name = name.replace(plain, escaped)
+    return _UNDECODABLE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
 
 
 def _umask() -> int:

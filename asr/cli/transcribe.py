@@ -24,6 +24,7 @@ def transcribe(
 ) -> None:
     """Print the words of recordings, one line a file (name, tab, text where there are several)."""
     from asr.errors import UserError
+    from asr.files import escape_name
     from asr.transcriber import load_model
 
     options = flags.decoding_options(
@@ -36,23 +37,13 @@ def transcribe(
             failures += 1
             sys.stderr.write(f"asr: {result}\n")
         else:
-            name = f"{escape_name(str(path))}\t" if len(files) > 1 else ""
+            name = f"{escape_name(path)}\t" if len(files) > 1 else ""
             sys.stdout.write(f"{name}{result.text}\n")
             sys.stdout.flush()
     if failures:
         if len(files) > 1:
             sys.stderr.write(f"asr: {failures} of {len(files)} files failed\n")
         raise typer.Exit(1)
-
-
-def escape_name(name: str) -> str:
-    r"""A path on one line: tab, newline and backslash as ``\t``, ``\n``, ``\\``, odd bytes as ``\xNN``."""
-    for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):
-        name = name.replace(plain, escaped)
-    return "".join(
-        f"\\x{ord(character) - 0xDC00:02x}" if 0xDC80 <= ord(character) <= 0xDCFF else character
-        for character in name
-    )
 
 
 def register(app: typer.Typer) -> None:
