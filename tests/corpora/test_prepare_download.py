@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import write_split
+from miniature import write_split
 
 from asr.corpora import librispeech
 from asr.corpora.download import Archive, download

@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import write_audio
+from miniature import write_audio
 
 from asr.corpora.folder import prepare_folder
 from asr.corpora.text import to_letters

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import write_audio, write_split
+from miniature import write_audio, write_split
 
 from asr.corpora import preparation
 from asr.corpora.librispeech import find_splits, prepare_librispeech

@@ -3,7 +3,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import write_audio
+from miniature import write_audio
 
 from asr.corpora.statistics import describe
 from asr.errors import UserError
