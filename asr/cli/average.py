@@ -26,7 +26,7 @@ def average(
         sources = models_of_run(sources[0], best, last)
     elif best is not None or last is not None:
         raise UserError("--best and --last choose among the models of one run folder")
-    average_models(sources, output)
+    average_models(sources, output, dtype)
     typer.echo(f"{output}: the mean of {', '.join(source.name for source in sources)}")
 
 

@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from asr.errors import UserError
 from asr.model import find_model, load_network, save_network
+
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
@@ -21,12 +26,19 @@ def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
     return kept[: best or len(kept)]
 
 
-def average_models(sources: Sequence[Path], output: Path) -> None:
+def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -> None:
     """Write a model directory whose weights are the mean of those of ``sources``.
 
+    Args:
+        sources: Model directories of one network.
+        output: Where to write.
+        dtype: ``fp32``, ``fp16`` or ``bf16``, for the stored weights.
+
     Raises:
-        UserError: there are none, or they are not of one shape.
+        UserError: there are none, they are not of one shape, or the dtype is not known.
     """
+    if dtype not in DTYPES:
+        raise UserError(f"--dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     if not sources:
         raise UserError("nothing to average: name model directories, or a run folder")
     first = load_network(find_model(sources[0]))
@@ -43,4 +55,4 @@ def average_models(sources: Sequence[Path], output: Path) -> None:
         "average_of": [source.name for source in sources],
         "development": {},
     }
-    save_network(output, first, weights=mean)
+    save_network(output, first, DTYPES[dtype], mean)
