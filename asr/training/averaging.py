@@ -8,7 +8,6 @@ import torch
 from asr.errors import UserError
 from asr.model import find_model, load_network, save_network
 
-
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
