@@ -253,8 +253,12 @@ def read_config(path: Path) -> ModelConfig:
 
 def write_config(path: str | os.PathLike[str], config: ModelConfig) -> None:
     """Write ``config.yaml`` of a model directory."""
+    content = asdict(config)
+    for head in content["heads"].values():
+        # Files of the training machine; tokens and word pieces lie in the directory under fixed names.
+        head["lexicon"] = head["wordpieces"] = ""
     with atomic_write(Path(path) / CONFIG) as stream:
-        yaml.safe_dump(asdict(config), stream, sort_keys=False, allow_unicode=True)
+        yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True)
 
 
 def _read_tokenizer(path: Path, name: str, config: ModelConfig) -> Tokenizer:

@@ -305,7 +305,7 @@ class Trainer:
         position = self.position
         self.model.config.training = {
             "asr": __version__,
-            "manifests": [Path(source.manifest).name for source in self.recipe.data.train],
+            "manifests": ["/".join(Path(source.manifest).parts[-2:]) for source in self.recipe.data.train],
             "hours": round(float(self.data.durations.sum()) / 3600, 2),
             "steps": position.step,
             "epochs": round(position.epoch + position.batch / self.epoch_size, 2),
