@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchaudio.transforms import MelSpectrogram
+from torchaudio.functional import melscale_fbanks
 
 
 @dataclass
@@ -45,33 +45,28 @@ FIXED_MEAN, FIXED_SCALE = -4.0, 4.0
 class Frontend(nn.Module):
     """Log-mel filter bank with cepstral mean and variance normalisation (on the log-mel bins)."""
 
+    filters: Tensor
+    taper: Tensor
+
     def __init__(self, config: FrontendConfig) -> None:
         super().__init__()
         self.config = config
         self.window = round(config.window * config.sample_rate)
         self.hop = round(config.hop * config.sample_rate)
-        fft_size = 1 << (self.window - 1).bit_length()
-        self.mel = MelSpectrogram(
-            sample_rate=config.sample_rate,
-            n_fft=fft_size,
-            win_length=fft_size,
-            hop_length=self.hop,
+        self.fft_size = 1 << (self.window - 1).bit_length()
+        filters = melscale_fbanks(
+            n_freqs=self.fft_size // 2 + 1,
             f_min=config.low_frequency,
             f_max=config.high_frequency,
             n_mels=config.mel_bins,
-            center=False,
-            window_fn=self._window,
+            sample_rate=config.sample_rate,
         )
-        self.frame_samples = fft_size
-
-    def _window(self, size: int) -> Tensor:
-        """A Hann window of the frame's length, centred in the FFT's."""
-        missing = size - self.window
-        return nn.functional.pad(torch.hann_window(self.window), (missing // 2, missing - missing // 2))
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("taper", torch.hann_window(self.window), persistent=False)
 
     def frames(self, samples: Tensor | int) -> Tensor | int:
         """Frames that so many samples give (0 when shorter than one frame)."""
-        count = (samples - self.frame_samples) // self.hop + 1
+        count = (samples - self.window) // self.hop + 1
         return count.clamp(min=0) if isinstance(count, Tensor) else max(count, 0)
 
     @torch.no_grad()
@@ -87,16 +82,24 @@ class Frontend(nn.Module):
         """
         frame_lengths = self.frames(lengths)
         assert isinstance(frame_lengths, Tensor)
-        if waveforms.shape[1] < self.frame_samples:
+        if waveforms.shape[1] < self.window:
             empty = waveforms.new_zeros(len(waveforms), 0, self.config.mel_bins)
             return empty, torch.zeros_like(lengths)
-        energies = self.mel(waveforms.float()).transpose(1, 2)
+        energies = self._mel_energies(waveforms.float())
         valid = valid_frames(frame_lengths, energies.shape[1]).unsqueeze(-1)
         if self.config.cmvn == "fixed":
             features = ((energies + self.config.floor).log_() - FIXED_MEAN) / FIXED_SCALE
         else:
             features = self._normalise(energies, valid, frame_lengths)
         return features.masked_fill_(~valid, 0.0), frame_lengths
+
+    def _mel_energies(self, waveforms: Tensor) -> Tensor:
+        """Power of each filter: ``(batch, samples)`` to ``(batch, frames, mel_bins)``."""
+        frames = waveforms.unfold(1, self.window, self.hop) * self.taper
+        spectrum = torch.fft.rfft(nn.functional.pad(frames, (0, self.fft_size - self.window)))
+        # Squares by themselves: the absolute value of a complex number takes a slow square root.
+        power = spectrum.real.square() + spectrum.imag.square()
+        return power @ self.filters
 
     def _normalise(self, energies: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
         energies = energies.masked_fill(~valid, 0.0)
