@@ -26,6 +26,7 @@ def decode(
     lm_weight: flags.LMWeightFlag = None,
     word_score: flags.WordScoreFlag = None,
     hotwords: flags.HotwordsFlag = None,
+    rescore: flags.RescoreFlag = None,
     nbest: flags.NBestFlag = None,
     precision: flags.PrecisionFlag = "fp32",
     threads: flags.ThreadsFlag = 0,
@@ -37,7 +38,7 @@ def decode(
     from asr.manifest import write_manifest
 
     options = flags.decoding_options(
-        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, nbest, threads
+        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, nbest, threads
     )
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
     lines = decoded.lines(nbest=nbest is not None and nbest > 1)

@@ -24,6 +24,7 @@ def evaluate(
     lm_weight: flags.LMWeightFlag = None,
     word_score: flags.WordScoreFlag = None,
     hotwords: flags.HotwordsFlag = None,
+    rescore: flags.RescoreFlag = None,
     precision: flags.PrecisionFlag = "fp32",
     threads: flags.ThreadsFlag = 0,
     batch_seconds: flags.BatchSecondsFlag = 120.0,
@@ -38,7 +39,7 @@ def evaluate(
     from asr.scoring.bootstrap import interval
 
     options = flags.decoding_options(
-        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, None, threads
+        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, None, threads
     )
     started = time.monotonic()
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)

@@ -40,6 +40,12 @@ HotwordsFlag = Annotated[
     Path | None,
     typer.Option("--hotwords", help="File of words to favour, one a line.", rich_help_panel=PANEL),
 ]
+RescoreFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--rescore", help="Folder of a recurrent LM, or none (default: the model's).", rich_help_panel=PANEL
+    ),
+]
 NBestFlag = Annotated[
     int | None, typer.Option("--nbest", min=1, help="Hypotheses for each utterance.", rich_help_panel=PANEL)
 ]
@@ -65,6 +71,7 @@ def decoding_options(
     lm_weight: float | None,
     word_score: float | None,
     hotwords: Path | None,
+    rescore: str | None,
     nbest: int | None,
     threads: int = 0,
 ) -> "DecodingOptions":
@@ -78,6 +85,7 @@ def decoding_options(
         lm=lm,
         lexicon=lexicon,
         hotwords=hotwords,
+        rescore=rescore,
         nbest=nbest,
         threads=threads or cores(),
         settings={key: value for key, value in settings.items() if value is not None},

@@ -20,6 +20,7 @@ def transcribe(
     lm_weight: flags.LMWeightFlag = None,
     word_score: flags.WordScoreFlag = None,
     hotwords: flags.HotwordsFlag = None,
+    rescore: flags.RescoreFlag = None,
     threads: flags.ThreadsFlag = 0,
 ) -> None:
     """Print the words of recordings, one line a file (name, tab, text where there are several)."""
@@ -28,7 +29,7 @@ def transcribe(
     from asr.transcriber import load_model
 
     options = flags.decoding_options(
-        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, None, threads
+        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, None, threads
     )
     transcriber = load_model(model, options)
     failures = 0

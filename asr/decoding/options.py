@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asr.decoding.config import BeamConfig
+from asr.decoding.rescoring import RescoringConfig, rescore
 from asr.errors import UserError
 from asr.transcript import Hypothesis
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from asr.decoding.beam import BeamDecoder
+    from asr.lm.ngram import NGram
+    from asr.lm.rnn import RNNLM
     from asr.model import Model
 
 DECODERS = ("greedy", "beam")
@@ -36,6 +39,7 @@ class DecodingOptions:
         lm: Folder of a word n-gram, or ``none``.
         lexicon: Lexicon file, or ``none``.
         hotwords: File of words to favour.
+        rescore: Folder of a recurrent LM that scores the n-best list anew, or ``none``.
         nbest: Hypotheses returned for each utterance.
         threads: Batches worked on at once.
         settings: Fields of :class:`BeamConfig` that replace the tuned ones.
@@ -46,6 +50,7 @@ class DecodingOptions:
     lm: str | None = None
     lexicon: str | None = None
     hotwords: Path | None = None
+    rescore: str | None = None
     nbest: int | None = None
     threads: int = 1
     settings: dict[str, Any] | None = None
@@ -80,6 +85,25 @@ class BeamSearch:
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
         return self._decoder.decode_batch(emissions, lengths)
+
+
+class RescoredBeamSearch:
+    """Beam search whose n-best lists a recurrent language model scores anew."""
+
+    def __init__(
+        self, decoder: "BeamDecoder", rnn: "RNNLM", ngram: "NGram", config: RescoringConfig, nbest: int
+    ) -> None:
+        self._decoder, self._rnn, self._ngram = decoder, rnn, ngram
+        self._config, self._nbest = config, nbest
+
+    def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
+        """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
+        return [
+            rescore(found, self._rnn, self._ngram, self._decoder.config.lm_weight, self._config.mix)[
+                : self._nbest
+            ]
+            for found in self._decoder.decode_batch(emissions, lengths)
+        ]
 
 
 def decoder_builder(
@@ -169,7 +193,26 @@ def load_decoder(folder: Path, model: "Model", options: DecodingOptions) -> Deco
         _refuse_beam_options(options)
         return GreedyDecoder(model, choose_head(model, options))
 
-    return BeamSearch(decoder_builder(folder, model, options)(beam_config(defaults, options)))
+    build, config = decoder_builder(folder, model, options), beam_config(defaults, options)
+    rescoring_lm = _rescoring_lm(folder, defaults, options)
+    if rescoring_lm is None:
+        return BeamSearch(build(config))
+
+    from asr.lm.ngram import NGram
+    from asr.lm.rnn import load_rnn_lm
+
+    lm = _resource(options.lm, folder / "lm")
+    if lm is None:
+        raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
+    rescoring = RescoringConfig(**(defaults.get("rescoring") or {}))
+    wide = replace(config, nbest=max(config.nbest, rescoring.nbest))
+    return RescoredBeamSearch(build(wide), load_rnn_lm(rescoring_lm), NGram.load(lm), rescoring, config.nbest)
+
+
+def _rescoring_lm(folder: Path, defaults: dict[str, Any], options: DecodingOptions) -> Path | None:
+    """The recurrent LM to use: the user's, or the directory's if its configuration has a ``rescoring``."""
+    own = folder / "rescoring_lm" if defaults.get("rescoring") else None
+    return _resource(options.rescore, own)
 
 
 def _resource(given: str | None, default: Path | None) -> Path | None:
@@ -215,6 +258,7 @@ def _refuse_beam_options(options: DecodingOptions) -> None:
         "--lm": options.lm not in (None, NONE),
         "--lexicon": options.lexicon not in (None, NONE),
         "--hotwords": options.hotwords is not None,
+        "--rescore": options.rescore not in (None, NONE),
         "--nbest": options.nbest not in (None, 1),
         **{f"--{key.replace('_', '-')}": True for key in options.settings or {}},
     }

@@ -90,3 +90,52 @@ class RunningAverage:
             yield
         finally:
             values.copy_(kept)
+
+
+class Optimisation:
+    """Weights, AdamW and the running average: all that a step changes and a checkpoint keeps."""
+
+    def __init__(self, network: nn.Module, config: OptimizerConfig, statistics: int = 0) -> None:
+        self.config = config
+        self.flat = FlatParameters(network, statistics)
+        self.optimizer = build_optimizer(self.flat, config)
+        self.average = RunningAverage(self.flat.values, config.average)
+
+    def update(self, rate: float, step: int) -> float:
+        """Clip the gradient and update weights and average, unless it is not finite.
+
+        Returns:
+            The gradient's norm before clipping.
+        """
+        flat = self.flat
+        norm = float(flat.gradient.norm())
+        if not math.isfinite(norm):
+            return norm
+        if self.config.clip and norm > self.config.clip:
+            flat.gradient.mul_(self.config.clip / norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.average.update(flat.values, step)
+        return norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a checkpoint must hold."""
+        tensors = {"values": self.flat.values, "average": self.average.values}
+        for number, state in enumerate(self.optimizer.state.values()):
+            tensors |= {f"{key}.{number}": value for key, value in state.items()}
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> bool:
+        """Take back what :meth:`tensors` gave; False where it is of another network."""
+        if tensors["values"].shape != self.flat.values.shape:
+            return False
+        self.flat.values.copy_(tensors["values"])
+        self.average.values.copy_(tensors["average"])
+        for number, group in enumerate(self.optimizer.param_groups):
+            (part,) = group["params"]
+            self.optimizer.state[part] = {
+                key: tensors[f"{key}.{number}"].to(part.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        return True

@@ -1,0 +1,154 @@
+"""Recurrent language models (Mikolov et al. 2010): the next word from all the words before it.
+
+An n-gram sees two or three words back; a recurrent network carries the whole sentence in its hidden state.
+It is too slow to search with, so it rescores the n-best list of the beam search.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from asr.encoder import EncoderConfig, RecurrentStack
+from asr.errors import UserError
+from asr.files import atomic_write
+from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
+
+CONFIG, WEIGHTS, WORDS = "rnn.yaml", "model.safetensors", "words.txt"
+
+
+@dataclass
+class RNNLMConfig:
+    """Shape of the network.
+
+    Attributes:
+        cell: ``rnn``, ``lstm`` or ``gru``.
+        layers, hidden_size: Recurrent layers and their units.
+        embedding_size: Size of a word's vector, and of what each layer hands on.
+        dropout: Probability; one mask for a whole sentence.
+        cutoffs: Ranks at which the adaptive softmax starts a cheaper cluster (Grave et al. 2017).
+    """
+
+    cell: str = "lstm"
+    layers: int = 1
+    hidden_size: int = 512
+    embedding_size: int = 128
+    dropout: float = 0.1
+    cutoffs: list[int] = field(default_factory=lambda: [2000, 10000])
+
+
+class RNNLM(nn.Module):
+    """A word language model: embedding, recurrent layers, adaptive softmax.
+
+    Attributes:
+        words: Vocabulary, the most frequent first behind ``<unk>``, ``<s>``, ``</s>``.
+        precision: dtype of the recurrent layers (weights stay float32).
+    """
+
+    def __init__(self, config: RNNLMConfig, words: Sequence[str]) -> None:
+        super().__init__()
+        self.config, self.words = config, list(words)
+        self.word_ids = {word: number for number, word in enumerate(self.words)}
+        self.precision = torch.float32
+        self.embedding = nn.Embedding(len(self.words), config.embedding_size)
+        nn.init.normal_(self.embedding.weight, std=config.embedding_size**-0.5)
+        shape = EncoderConfig(
+            cell=config.cell,
+            bidirectional=False,
+            layers=config.layers,
+            hidden_size=config.hidden_size,
+            projection=config.embedding_size,
+            dropout=config.dropout,
+        )
+        self.recurrent = RecurrentStack(shape, config.embedding_size)
+        self.norm = nn.LayerNorm(self.recurrent.output_size)
+        cutoffs = [cutoff for cutoff in config.cutoffs if cutoff < len(self.words)]
+        self.softmax = nn.AdaptiveLogSoftmaxWithLoss(
+            self.recurrent.output_size, len(self.words), cutoffs or [len(self.words) - 1], div_value=2.0
+        )
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Log-probabilities of the words of sentences.
+
+        Args:
+            ids: int64 ``(batch, words + 1)``, from ``<s>`` to ``</s>``, padded with anything valid.
+            lengths: int64 ``(batch,)``, words to predict in each: those after ``<s>``.
+
+        Returns:
+            float32 ``(words in all,)``: of each word after ``<s>``, sentence after sentence.
+        """
+        outputs, _ = self.recurrent(self.embedding(ids[:, :-1]).to(self.precision), lengths)
+        valid = torch.arange(ids.shape[1] - 1, device=ids.device) < lengths.unsqueeze(1)
+        hidden = self.norm(outputs[-1][valid].float())
+        scores: Tensor = self.softmax(hidden, ids[:, 1:][valid]).output
+        return scores
+
+    def encode(self, words: Sequence[str]) -> list[int]:
+        """Ids of a sentence with its begin and end."""
+        return [BEGIN_ID, *(self.word_ids.get(word, UNKNOWN_ID) for word in words), END_ID]
+
+    @torch.inference_mode()
+    def word_scores(self, sentences: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
+        """Natural log-probabilities of each sentence's words and its end: float32 ``(words + 1,)``."""
+        if not sentences:
+            return []
+        ids, lengths = pad_sentences([self.encode(words) for words in sentences])
+        scores = self(ids, lengths).numpy()
+        return [np.asarray(part) for part in np.split(scores, np.cumsum(lengths.numpy())[:-1])]
+
+
+def pad_sentences(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ids of sentences to ``(batch, longest)`` and the number of words to predict in each ``(batch,)``."""
+    rows = [torch.tensor(sentence, dtype=torch.int64) for sentence in sentences]
+    lengths = torch.tensor([len(row) - 1 for row in rows])
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
+
+
+def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM, dtype: torch.dtype = torch.float16) -> None:
+    """Write a model directory: configuration, vocabulary, weights (half precision by default)."""
+    folder = Path(folder)
+    with atomic_write(folder / WORDS) as stream:
+        stream.writelines(f"{word}\n" for word in model.words)
+    weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.named_parameters()}
+    with atomic_write(folder / WEIGHTS, "wb") as stream:
+        stream.write(save(weights))
+    with atomic_write(folder / CONFIG) as stream:
+        yaml.safe_dump(asdict(model.config), stream, sort_keys=False)
+
+
+def is_rnn_lm(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a recurrent language model (rather than an n-gram)."""
+    return (Path(folder) / CONFIG).is_file()
+
+
+def load_rnn_lm(folder: str | os.PathLike[str]) -> RNNLM:
+    """Read a recurrent language model.
+
+    Raises:
+        UserError: a file is missing, or they do not fit together.
+    """
+    folder = Path(folder)
+    try:
+        content = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RNNLMConfig), content))
+        assert isinstance(config, RNNLMConfig)
+        words = (folder / WORDS).read_text(encoding="utf-8").split("\n")[:-1]
+        if tuple(words[: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
+            raise UserError(f"{folder / WORDS}: must begin with {', '.join(SPECIAL_WORDS)}")
+        model = RNNLM(config, words)
+        weights = load_file(folder / WEIGHTS)
+        model.load_state_dict({name: value.float() for name, value in weights.items()})
+    except (OSError, ValueError, RuntimeError, SafetensorError, OmegaConfBaseException) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{folder}: no recurrent language model can be read here ({reason})") from error
+    return model.eval()
