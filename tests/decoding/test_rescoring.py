@@ -1,0 +1,53 @@
+"""Rescoring of n-best lists with a recurrent language model."""
+
+import numpy as np
+import pytest
+
+from asr.decoding.rescoring import rescore
+from asr.transcript import Hypothesis
+
+
+class Fixed:
+    """A language model with one log-probability for every word and end of sentence it is told."""
+
+    def __init__(self, scores: dict[str, float]) -> None:
+        self.scores = scores
+        self.word_ids = {word: number for number, word in enumerate(scores)}
+
+    def word_scores(self, sentences):  # type: ignore[no-untyped-def]
+        if (sentences and isinstance(sentences[0], str)) or sentences == []:
+            return self._of(sentences)
+        return [self._of(words) for words in sentences]
+
+    def _of(self, words: list[str]) -> np.ndarray:
+        return np.array([self.scores.get(word, -9.0) for word in words] + [-1.0], dtype=np.float32)
+
+
+NBEST = [Hypothesis("A B", score=-10.0), Hypothesis("A C", score=-10.5)]
+
+
+def test_the_recurrent_model_can_turn_the_order() -> None:
+    ngram, rnn = Fixed({"A": -1, "B": -1, "C": -1}), Fixed({"A": -1, "B": -6, "C": -0.1})
+    assert [each.text for each in rescore(NBEST, rnn, ngram, 1.0, 0.9)] == ["A C", "A B"]
+
+
+def test_a_mix_of_nothing_changes_no_score() -> None:
+    ngram, rnn = Fixed({"A": -1, "B": -2, "C": -3}), Fixed({"A": -5, "B": -5, "C": -5})
+    assert [each.score for each in rescore(NBEST, rnn, ngram, 2.0, 0.0)] == pytest.approx([-10.0, -10.5])
+
+
+def test_all_of_the_recurrent_model_replaces_the_ngrams_score() -> None:
+    ngram, rnn = Fixed({"A": -1, "B": -2, "C": -3}), Fixed({"A": -5, "B": -1, "C": -1})
+    (rescored,) = rescore(NBEST[:1], rnn, ngram, 2.0, 1.0)
+    assert rescored.score == pytest.approx(-10.0 + 2 * ((-5 + 1) + (-1 + 2)), abs=1e-4)
+
+
+def test_words_that_the_recurrent_model_lacks_keep_the_ngrams_probability() -> None:
+    ngram, rnn = Fixed({"A": -1, "B": -2}), Fixed({"A": -1})
+    (best,) = rescore(NBEST[:1], rnn, ngram, 1.0, 0.5)
+    assert best.score == pytest.approx(-10.0, abs=1e-5)
+
+
+def test_an_empty_hypothesis_has_only_its_end() -> None:
+    (best,) = rescore([Hypothesis("", score=-3.0)], Fixed({"A": -1}), Fixed({"A": -1}), 1.0, 0.5)
+    assert best.score == pytest.approx(-3.0)

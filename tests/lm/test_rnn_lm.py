@@ -1,0 +1,121 @@
+"""Recurrent language models: probabilities, training, resuming, storing."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr.errors import UserError
+from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, pad_sentences, save_rnn_lm
+from asr.training.lm_trainer import LMTrainer, Text, load_lm_recipe, perplexity
+
+WORDS = ["<unk>", "<s>", "</s>", *(f"W{number}" for number in range(30))]
+
+
+def small(cell: str = "lstm") -> RNNLM:
+    torch.manual_seed(0)
+    config = RNNLMConfig(cell=cell, hidden_size=16, embedding_size=8, cutoffs=[5, 15], dropout=0.0)
+    return RNNLM(config, WORDS).eval()
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_probabilities_of_the_next_word_add_up_to_one(cell: str) -> None:
+    model = small(cell)
+    rows = [[1, 7, number] for number in range(len(WORDS))]
+    ids, lengths = pad_sentences(rows)
+    with torch.inference_mode():
+        scores = model(ids, lengths).view(-1, 2)[:, 1]
+    assert scores.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_sentences_score_does_not_depend_on_its_neighbours() -> None:
+    model = small()
+    sentence = ["W1", "W2", "UNHEARD"]
+    alone = model.word_scores([sentence])[0]
+    among = model.word_scores([["W3"] * 12, sentence, []])[1]
+    assert len(alone) == 4
+    np.testing.assert_allclose(alone, among, atol=1e-5)
+
+
+def test_stored_and_loaded_it_gives_the_same_scores_within_half_precision(tmp_path: Path) -> None:
+    model = small()
+    save_rnn_lm(tmp_path / "lm", model)
+    loaded = load_rnn_lm(tmp_path / "lm")
+    np.testing.assert_allclose(
+        loaded.word_scores([["W1", "W9"]])[0], model.word_scores([["W1", "W9"]])[0], atol=5e-3
+    )
+
+
+def test_a_folder_without_model_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no recurrent language model"):
+        load_rnn_lm(tmp_path)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(1)
+    # A language in which every word follows from the one before it.
+    lines = []
+    for _ in range(300):
+        first, length = int(draw.integers(10)), int(draw.integers(3, 9))
+        lines.append(" ".join(f"W{(first + number) % 10}" for number in range(length)))
+    (tmp_path / "text.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "lm.yaml").write_text(
+        f"data: {{train: [{tmp_path}/text.txt], dev: {tmp_path}/text.txt, vocabulary_size: 20}}\n"
+        "model: {hidden_size: 24, embedding_size: 12, cutoffs: [6], dropout: 0.0}\n"
+        "optimizer: {lr: 2.0e-2, average: 0.9}\nschedule: {steps: 60, warmup: 5}\n"
+        "batch_words: 200\nevaluate_every: 30\nprecision: fp32\n"
+    )
+    return tmp_path / "lm.yaml"
+
+
+def test_it_learns_a_language_that_can_be_foreseen(recipe: Path, tmp_path: Path) -> None:
+    trainer = LMTrainer(load_lm_recipe(recipe, []), tmp_path / "run", lambda line: None)
+    before = perplexity(trainer.model, trainer.dev, 200)
+    model = load_rnn_lm(trainer.run(resume=False))
+    known = {word.encode(): number for word, number in model.word_ids.items()}
+    after = perplexity(model, Text([str(tmp_path / "text.txt")], known), 200)
+    assert before > 10
+    assert after < 4
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(recipe: Path, tmp_path: Path) -> None:
+    whole = LMTrainer(load_lm_recipe(recipe, []), tmp_path / "whole", lambda line: None)
+    whole.run(resume=False)
+
+    class Cut(Exception):
+        pass
+
+    def stop_at_half(line: str) -> None:
+        if "step 30" in line:
+            raise Cut
+
+    with pytest.raises(Cut):
+        LMTrainer(load_lm_recipe(recipe, []), tmp_path / "cut", stop_at_half).run(resume=False)
+    again = LMTrainer(load_lm_recipe(recipe, []), tmp_path / "cut", lambda line: None)
+    again.run(resume=True)
+    assert torch.equal(again.optimisation.flat.values, whole.optimisation.flat.values)
+
+
+def test_a_run_is_not_overwritten_without_resume(recipe: Path, tmp_path: Path) -> None:
+    LMTrainer(load_lm_recipe(recipe, ["schedule.steps=2"]), tmp_path / "run", lambda line: None).run(False)
+    with pytest.raises(UserError, match="--resume"):
+        LMTrainer(load_lm_recipe(recipe, []), tmp_path / "run", lambda line: None).run(False)
+
+
+def test_an_unknown_key_of_the_recipe_is_named(recipe: Path) -> None:
+    with pytest.raises(UserError, match="hiden_size"):
+        load_lm_recipe(recipe, ["model.hiden_size=3"])
+
+
+def test_perplexity_counts_the_ends_of_sentences(tmp_path: Path) -> None:
+    model = small()
+    (tmp_path / "one.txt").write_text("W1 W2\n")
+    known = {word.encode(): number for word, number in model.word_ids.items()}
+    scores = model.word_scores([["W1", "W2"]])[0]
+    expected = math.exp(-scores.sum() / 3)
+    assert perplexity(model, Text([str(tmp_path / "one.txt")], known), 100) == pytest.approx(
+        expected, rel=1e-5
+    )
