@@ -7,6 +7,7 @@ It is too slow to search with, so it rescores the n-best list of the beam search
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ from torch import Tensor, nn
 from asr.encoder import EncoderConfig, RecurrentStack
 from asr.errors import UserError
 from asr.files import atomic_write
+from asr.lm.perplexity import Perplexity
 from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
+from asr.lm.text import PathLike, read_lines
 
 CONFIG, WEIGHTS, WORDS = "rnn.yaml", "model.safetensors", "words.txt"
 
@@ -114,6 +117,28 @@ def pad_sentences(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
 
 
+def measure_rnn_perplexity(model: RNNLM, paths: Sequence[PathLike]) -> Perplexity:
+    """Score texts, a sentence a line, each by itself.
+
+    Raises:
+        UserError: a text cannot be read or there is no word in them.
+    """
+    total = Perplexity()
+    for path in paths:
+        lines = (line.decode().split() for line in read_lines(path))
+        while batch := list(islice((words for words in lines if words), 64)):
+            for words, scores in zip(batch, model.word_scores(batch), strict=True):
+                known = np.array([word in model.word_ids for word in words] + [True])
+                total.sentences += 1
+                total.words += len(scores)
+                total.unknown += int((~known).sum())
+                total.log_probability += float(scores.sum(dtype=np.float64))
+                total.log_probability_known += float(scores[known].sum(dtype=np.float64))
+    if not total.words:
+        raise UserError(f"{', '.join(str(path) for path in paths)}: no words in the text")
+    return total
+
+
 def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM, dtype: torch.dtype = torch.float16) -> None:
     """Write a model directory: configuration, vocabulary, weights (half precision by default)."""
     folder = Path(folder)
@@ -124,11 +149,6 @@ def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM, dtype: torch.dtype
         stream.write(save(weights))
     with atomic_write(folder / CONFIG) as stream:
         yaml.safe_dump(asdict(model.config), stream, sort_keys=False)
-
-
-def is_rnn_lm(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds a recurrent language model (rather than an n-gram)."""
-    return (Path(folder) / CONFIG).is_file()
 
 
 def load_rnn_lm(folder: str | os.PathLike[str]) -> RNNLM:

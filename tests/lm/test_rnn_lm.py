@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from asr.errors import UserError
-from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, pad_sentences, save_rnn_lm
+from asr.lm.rnn import (
+    RNNLM,
+    RNNLMConfig,
+    load_rnn_lm,
+    measure_rnn_perplexity,
+    pad_sentences,
+    save_rnn_lm,
+)
 from asr.training.lm_trainer import LMTrainer, Text, load_lm_recipe, perplexity
 
 WORDS = ["<unk>", "<s>", "</s>", *(f"W{number}" for number in range(30))]
@@ -108,6 +115,15 @@ def test_a_run_is_not_overwritten_without_resume(recipe: Path, tmp_path: Path) -
 def test_an_unknown_key_of_the_recipe_is_named(recipe: Path) -> None:
     with pytest.raises(UserError, match="hiden_size"):
         load_lm_recipe(recipe, ["model.hiden_size=3"])
+
+
+def test_perplexity_of_texts_tells_known_from_unknown_words(tmp_path: Path) -> None:
+    model = small()
+    (tmp_path / "text.txt").write_text("W1 UNHEARD\n\nW3\n")
+    found = measure_rnn_perplexity(model, [tmp_path / "text.txt"])
+    assert (found.sentences, found.words, found.unknown) == (2, 5, 1)
+    scores = np.concatenate(model.word_scores([["W1", "UNHEARD"], ["W3"]]))
+    assert found.with_unknown == pytest.approx(math.exp(-scores.mean()), rel=1e-5)
 
 
 def test_perplexity_counts_the_ends_of_sentences(tmp_path: Path) -> None:

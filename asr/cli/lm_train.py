@@ -1,0 +1,26 @@
+"""``asr lm train``: a recurrent language model of text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML); see recipes/lm.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Values that replace the recipe's: model.cell=gru")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run folder (default: runs/<name of the recipe>).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+) -> None:
+    """Train a recurrent language model, for --rescore."""
+    from asr.training.lm_trainer import LMTrainer, load_lm_recipe
+
+    folder = output or Path("runs") / recipe.stem
+    trainer = LMTrainer(
+        load_lm_recipe(recipe, overrides or []), folder, lambda line: typer.echo(line, err=True)
+    )
+    typer.echo(trainer.run(resume))
