@@ -60,7 +60,7 @@ class ModelConfig:
 
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    heads: dict[str, HeadConfig] = field(default_factory=lambda: {"characters": HeadConfig()})
+    heads: dict[str, HeadConfig] = field(default_factory=dict)
     decoding: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 

@@ -99,11 +99,10 @@ def measure(ranks: Ranks, what: Measurement) -> None:
 
 
 def _rebuilt(trainer: Trainer) -> Trainer:
-    from asr.training.optimizer import FlatParameters, RunningAverage, build_optimizer
+    from asr.training.optimizer import Optimisation
 
-    trainer.flat = FlatParameters(trainer.model, len(trainer.counted))
-    trainer.optimizer = build_optimizer(trainer.flat, trainer.recipe.optimizer)
-    trainer.average = RunningAverage(trainer.flat.values, trainer.recipe.optimizer.average)
+    trainer.optimisation = Optimisation(trainer.model, trainer.recipe.optimizer, len(trainer.counted))
+    trainer.flat, trainer.average = trainer.optimisation.flat, trainer.optimisation.average
     return trainer
 
 

@@ -4,7 +4,19 @@ from importlib import import_module
 
 import typer
 
-MODULES = ("transcribe", "train", "average", "decode", "evaluate", "tune", "score", "prepare", "lexicon")
+MODULES = (
+    "transcribe",
+    "train",
+    "pretrain",
+    "average",
+    "decode",
+    "evaluate",
+    "tune",
+    "score",
+    "prepare",
+    "lexicon",
+    "lm",
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -21,22 +21,27 @@ def train(
     ] = False,
 ) -> None:
     """Train a model from manifests, as a recipe says."""
+    folder = output or Path("runs") / recipe.stem
+    if dry_run:
+        from asr.training.config import load_recipe
+        from asr.training.dry_run import describe
+
+        for line in describe(load_recipe(recipe, overrides or []), folder):
+            typer.echo(line)
+        return
+    start("train", recipe, overrides or [], folder, resume)
+
+
+def start(command: str, recipe: Path, overrides: list[str], folder: Path, resume: bool) -> None:
+    """Run to the end and print the model directory; a run that was stopped says how to go on."""
     from asr.training.config import load_recipe
     from asr.training.run import train as run
 
-    folder = output or Path("runs") / recipe.stem
-    checked = load_recipe(recipe, overrides or [])
-    if dry_run:
-        from asr.training.dry_run import describe
-
-        for line in describe(checked, folder):
-            typer.echo(line)
-        return
     try:
-        model = run(checked, folder, resume)
+        model = run(load_recipe(recipe, overrides), folder, resume, pretraining=command == "pretrain")
     except SystemExit as stop:
         if stop.code == 130:
-            words = " ".join(["asr train", str(recipe), *(overrides or []), "--output", str(folder)])
+            words = " ".join(["asr", command, str(recipe), *overrides, "--output", str(folder)])
             typer.echo(f"stopped; go on with: {words} --resume", err=True)
         raise
     typer.echo(model)

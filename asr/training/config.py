@@ -51,12 +51,14 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """CTC loss.
+    """CTC loss, or in pre-training the forecast's.
 
     Attributes:
+        ahead: Encoder frames from what is heard to what is forecast (``asr pretrain``).
         non_finite_limit: Steps in a row without a finite gradient after which the run stops.
     """
 
+    ahead: int = 3
     non_finite_limit: int = 20
 
 

@@ -134,7 +134,7 @@ class TrainingData:
         self.audio = AudioStore(self.utterances, recipe.frontend.sample_rate, recipe.data.cache)
 
     def _add_targets(self, utterance: Utterance, recipe: Recipe, model: Model) -> bool:
-        if not utterance.text or not utterance.text.strip():
+        if model.tokenizers and not (utterance.text and utterance.text.strip()):
             self.dropped.add("no text", utterance.id)
             return False
         if not recipe.batching.min_duration <= utterance.duration <= recipe.batching.max_duration:
@@ -146,7 +146,7 @@ class TrainingData:
             name: self._encode(utterance, tokenizer, int(frames))
             for name, tokenizer in model.tokenizers.items()
         }
-        if not any(targets.values()):
+        if targets and not any(targets.values()):
             return False
         for name, target in targets.items():
             self._targets[name].append(target)
@@ -178,11 +178,11 @@ class TrainingData:
         return Batch([self.utterances[item.index].id for item in items], padded, lengths, targets)
 
 
-def development_utterances(config: DataConfig) -> list[Utterance]:
-    """The development set, or ``dev_utterances`` of it, evenly spread."""
+def development_utterances(config: DataConfig, with_text: bool = True) -> list[Utterance]:
+    """The development set, or ``dev_utterances`` of it, evenly spread; only what has a text, if asked."""
     if not config.dev:
         return []
-    utterances = [utterance for utterance in read_manifest(config.dev) if utterance.text]
+    utterances = [each for each in read_manifest(config.dev) if each.text or not with_text]
     if not utterances:
         raise UserError(f"{config.dev}: no utterance has a text to compare with")
     return evenly_spread(utterances, config.dev_utterances)

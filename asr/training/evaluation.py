@@ -18,21 +18,25 @@ class DevelopmentSet:
     """Utterances with their audio, decoded greedily by every head.
 
     A head's error rate counts what it writes: words where its tokens make words, phones otherwise.
+
+    Attributes:
+        utterances, audio: The utterances and their waveforms.
+        batches: The utterances in batches of like length.
     """
 
     def __init__(self, utterances: Sequence[Utterance], sample_rate: int, cache: str, seconds: float) -> None:
         self.utterances = utterances
-        self._audio = AudioStore(utterances, sample_rate, cache)
+        self.audio = AudioStore(utterances, sample_rate, cache)
         items = [Item(index, 0, 1.0, utterance.duration) for index, utterance in enumerate(utterances)]
-        self._batches = pack(sorted(items, key=lambda item: item.duration), seconds)
+        self.batches = pack(sorted(items, key=lambda item: item.duration), seconds)
 
     @torch.inference_mode()
     def evaluate(self, model: Model, ranks: Ranks) -> tuple[dict[str, Score], dict[str, str]]:
         """Score of each head, and one example hypothesis of each; the same on every process."""
         model.eval()
         found: dict[str, dict[str, str]] = {name: {} for name in model.heads}
-        for batch in self._batches[ranks.rank :: ranks.processes]:
-            waveforms, lengths = pad([self._audio[item.index] for item in batch])
+        for batch in self.batches[ranks.rank :: ranks.processes]:
+            waveforms, lengths = pad([self.audio[item.index] for item in batch])
             features, frames = model.frontend(waveforms.to(ranks.device), lengths.to(ranks.device))
             logits, frames = model.logits(features, frames, list(model.heads))
             for name, scores in zip(model.heads, logits, strict=True):

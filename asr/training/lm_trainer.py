@@ -19,8 +19,8 @@ from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 from asr.lm.text import read_lines
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.config import OptimizerConfig, ScheduleConfig
+from asr.training.network import choose_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
-from asr.training.trainer import choose_precision
 
 SENTENCES_SORTED_TOGETHER = 20_000
 

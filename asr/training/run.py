@@ -8,7 +8,9 @@ from asr.training.checkpoint import load_checkpoint
 from asr.training.config import Recipe, write_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
 from asr.training.distributed import Ranks, launch
-from asr.training.trainer import Stopped, Trainer, build_model
+from asr.training.network import build_model
+from asr.training.pretrainer import Pretrainer, build_forecaster
+from asr.training.trainer import Stopped, Trainer
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,13 @@ class Run:
     recipe: Recipe
     folder: Path
     resume: bool
+    pretraining: bool
 
 
-def train(recipe: Recipe, folder: Path, resume: bool = False) -> Path:
+def train(recipe: Recipe, folder: Path, resume: bool = False, pretraining: bool = False) -> Path:
     """Train a recipe in a run folder; returns the model directory.
+
+    With ``pretraining`` the encoder learns to forecast speech instead (see ``pretrainer.py``).
 
     Raises:
         UserError: the folder holds another run, or the recipe cannot be trained.
@@ -31,20 +36,20 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> Path:
         raise UserError(
             f"{folder}: holds a run already; continue it with --resume or choose another --output"
         )
+    model = build_forecaster(recipe) if pretraining else build_model(recipe)
     folder.mkdir(parents=True, exist_ok=True)
     # Mistakes in the data, and the decoding of the audio, come before any process is started.
-    data = TrainingData(recipe, build_model(recipe))
-    development = AudioStore(
-        development_utterances(recipe.data), recipe.frontend.sample_rate, recipe.data.cache
-    )
-    del data, development
+    TrainingData(recipe, model)
+    development = development_utterances(recipe.data, bool(model.tokenizers))
+    AudioStore(development, recipe.frontend.sample_rate, recipe.data.cache)
     write_recipe(folder / "recipe.yaml", recipe)
-    launch(_train, Run(recipe, folder, resume), recipe.training.processes)
+    launch(_train, Run(recipe, folder, resume, pretraining), recipe.training.processes)
     return folder / "model"
 
 
 def _train(ranks: Ranks, run: Run) -> None:
+    make = Pretrainer if run.pretraining else Trainer
     try:
-        Trainer(run.recipe, run.folder, ranks).run(run.resume)
+        make(run.recipe, run.folder, ranks).run(run.resume)
     except Stopped:
         raise SystemExit(130) from None

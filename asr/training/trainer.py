@@ -5,7 +5,6 @@ checkpoint needs no generator's state: weights, optimizer, counters and the posi
 exactly where a run stopped.
 """
 
-import fnmatch
 import math
 import shutil
 import signal
@@ -24,14 +23,15 @@ from asr.batching import Item, plan_epoch, share_of
 from asr.errors import UserError
 from asr.frontend import valid_frames
 from asr.loss import ctc_loss
-from asr.model import HeadConfig, Model, ModelConfig, build_tokenizer, load_network, save_network
+from asr.model import Model, save_network
 from asr.scoring import Score
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.config import Recipe
 from asr.training.data import Batch, TrainingData, development_utterances, prefetched
 from asr.training.distributed import Ranks
 from asr.training.evaluation import DevelopmentSet
-from asr.training.optimizer import FlatParameters, RunningAverage, build_optimizer, learning_rate_factor
+from asr.training.network import build_model, choose_precision, initialise_from
+from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.reporter import Reporter
 
 STEPS_PER_REPORT = 20
@@ -68,56 +68,6 @@ class Stopped(Exception):
     """The run was asked to stop (Ctrl-C, SIGTERM) and its state is saved."""
 
 
-def build_model(recipe: Recipe) -> Model:
-    """A new network of a recipe, initialised from its seed, on top of ``training.init_from`` if given."""
-    torch.manual_seed(recipe.training.seed)
-    heads = recipe.all_heads()
-    tokenizers = {name: build_tokenizer(head, _pronunciations(head)) for name, head in heads.items()}
-    model = Model(
-        ModelConfig(recipe.frontend, recipe.encoder, heads, dict(recipe.decoding)),
-        tokenizers,
-    )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(
-            not any(fnmatch.fnmatch(name, pattern) for pattern in recipe.training.freeze)
-        )
-    return model
-
-
-def initialise_from(model: Model, source: str) -> list[str]:
-    """Take the weights that fit from another model directory; returns the names of those that do not."""
-    theirs = dict(load_network(source).named_parameters())
-    left = []
-    for name, parameter in model.named_parameters():
-        if name in theirs and theirs[name].shape == parameter.shape:
-            parameter.data.copy_(theirs[name].data)
-        else:
-            left.append(name)
-    return left
-
-
-def _pronunciations(head: HeadConfig) -> dict[str, tuple[str, ...]] | None:
-    if head.units != "phones":
-        return None
-    from asr.lexicon import read_lexicon
-
-    first: dict[str, tuple[str, ...]] = {}
-    for word, phones in read_lexicon(head.lexicon):
-        first.setdefault(word, phones)
-    return first
-
-
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: bfloat16 where the machine's kernels compute it fast, else float32."""
-    if name == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
-        else:
-            fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if name == "bf16" else torch.float32
-
-
 class Trainer:
     """One run in one process.
 
@@ -125,20 +75,20 @@ class Trainer:
         recipe: What to do.
         folder: Run folder: checkpoints, logs, and the model directory ``model``.
         ranks: This process among all of them.
+        model: The network, where it is not simply that of the recipe.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, ranks: Ranks) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, ranks: Ranks, model: Model | None = None) -> None:
         self.recipe, self.folder, self.ranks = recipe, folder, ranks
-        self.model = build_model(recipe)
-        self.left = (
-            initialise_from(self.model, recipe.training.init_from) if recipe.training.init_from else []
-        )
+        self.model = model or build_model(recipe)
+        source = recipe.training.init_from
+        self.left = initialise_from(self.model, source) if source else []
         self.model.to(ranks.device)
         self.model.precision = choose_precision(recipe.training.precision, ranks.device)
         self.spec_augment = SpecAugment(recipe.augment.spec_augment)
         self.data = TrainingData(recipe, self.model)
         self.development = DevelopmentSet(
-            development_utterances(recipe.data),
+            development_utterances(recipe.data, bool(self.model.tokenizers)),
             recipe.frontend.sample_rate,
             recipe.data.cache,
             recipe.batching.max_seconds / ranks.processes,
@@ -147,9 +97,8 @@ class Trainer:
         # What is counted in a step: loss and labels of each head, then STATISTICS.
         names = [f"{what}_{head}" for what in ("loss", "labels") for head in self.heads]
         self.counted = {name: number for number, name in enumerate([*names, *STATISTICS])}
-        self.flat = FlatParameters(self.model, len(self.counted))
-        self.optimizer = build_optimizer(self.flat, recipe.optimizer)
-        self.average = RunningAverage(self.flat.values, recipe.optimizer.average)
+        self.optimisation = Optimisation(self.model, recipe.optimizer, len(self.counted))
+        self.flat, self.average = self.optimisation.flat, self.optimisation.average
         self.position = Position()
         self.epoch_size = 1
         self.reporter: Reporter | None = None
@@ -245,15 +194,9 @@ class Trainer:
         # Per second of audio: batches of many short utterances weigh as much as those of few long ones.
         audio = max(found["frames"], 1.0) * self.model.frame_shift
         flat.gradient.div_(audio)
-        norm = float(flat.gradient.norm())
         rate = self._learning_rate()
+        norm = self.optimisation.update(rate, position.step)
         if math.isfinite(norm):
-            if self.recipe.optimizer.clip and norm > self.recipe.optimizer.clip:
-                flat.gradient.mul_(self.recipe.optimizer.clip / norm)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-            self.average.update(flat.values, position.step)
             position.skipped_in_a_row = 0
         else:
             self._skip()
@@ -312,7 +255,11 @@ class Trainer:
             "minutes": round(position.seconds / 60, 1),
             "development": rates,
         }
-        save_network(folder, self.model)
+        save_network(folder, self.model, weights=self._weights())
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What a model directory holds of the network."""
+        return dict(self.model.named_parameters())
 
     def _report(self, found: dict[str, float], norm: float, rate: float) -> None:
         assert self.reporter is not None
@@ -429,9 +376,7 @@ class Trainer:
         self.checkpoint_at = time.monotonic()
         if not self.ranks.is_main:
             return
-        tensors = {"values": self.flat.values, "average": self.average.values}
-        for number, state in enumerate(self.optimizer.state.values()):
-            tensors |= {f"{key}.{number}": value for key, value in state.items()}
+        tensors = self.optimisation.tensors()
         save_checkpoint(self.folder / "checkpoints", self.position.step, tensors, asdict(self.position))
 
     def _resume(self) -> None:
@@ -439,16 +384,8 @@ class Trainer:
         if found is None:
             return
         tensors, state = found
-        if tensors["values"].shape != self.flat.values.shape:
+        if not self.optimisation.restore(tensors):
             raise UserError(f"{self.folder}: its checkpoint is of another network; --output another folder")
-        self.flat.values.copy_(tensors["values"])
-        self.average.values.copy_(tensors["average"])
-        for number, group in enumerate(self.optimizer.param_groups):
-            (part,) = group["params"]
-            self.optimizer.state[part] = {
-                key: tensors[f"{key}.{number}"].to(part.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
         self.position = Position(**state)
         self.epoch_size = len(self._plan(self.position.epoch))
         if self.position.batch == self.epoch_size:

@@ -1,0 +1,58 @@
+"""The network that a recipe describes, new or started from another."""
+
+import fnmatch
+
+import torch
+
+from asr.model import HeadConfig, Model, ModelConfig, build_tokenizer, load_network
+from asr.training.config import Recipe
+
+
+def build_model(recipe: Recipe, heads: dict[str, HeadConfig] | None = None) -> Model:
+    """A new network of a recipe, or with other heads, initialised from its seed."""
+    torch.manual_seed(recipe.training.seed)
+    heads = recipe.all_heads() if heads is None else heads
+    tokenizers = {name: build_tokenizer(head, _pronunciations(head)) for name, head in heads.items()}
+    model = Model(
+        ModelConfig(recipe.frontend, recipe.encoder, heads, dict(recipe.decoding)),
+        tokenizers,
+    )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(
+            not any(fnmatch.fnmatch(name, pattern) for pattern in recipe.training.freeze)
+        )
+    return model
+
+
+def initialise_from(model: Model, source: str) -> list[str]:
+    """Take the weights that fit from another model directory; returns the names of those that do not."""
+    theirs = dict(load_network(source).named_parameters())
+    left = []
+    for name, parameter in model.named_parameters():
+        if name in theirs and theirs[name].shape == parameter.shape:
+            parameter.data.copy_(theirs[name].data)
+        else:
+            left.append(name)
+    return left
+
+
+def _pronunciations(head: HeadConfig) -> dict[str, tuple[str, ...]] | None:
+    if head.units != "phones":
+        return None
+    from asr.lexicon import read_lexicon
+
+    first: dict[str, tuple[str, ...]] = {}
+    for word, phones in read_lexicon(head.lexicon):
+        first.setdefault(word, phones)
+    return first
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """``auto``: bfloat16 where the machine's kernels compute it fast, else float32."""
+    if name == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32
