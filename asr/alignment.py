@@ -197,5 +197,5 @@ def _advance(
         after[_RESTING, m] = max(resting[m], saying[m]) + blank
     after[_SAYING, low] = -np.inf
     for m in range(max(low, 1), high + 1):
-        best = max(saying[m], max(resting[m - 1], saying[m - 1] + repeat[m]))
+        best = max(saying[m], resting[m - 1], saying[m - 1] + repeat[m])
         after[_SAYING, m] = best + emission[labels[m]]
