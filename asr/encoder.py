@@ -66,6 +66,11 @@ class EncoderConfig:
             if getattr(self, key) not in allowed:
                 names = ", ".join(str(choice) for choice in allowed)
                 raise UserError(f"encoder.{key}: {getattr(self, key)!r} is not one of {names}")
+        for key, lowest in (("layers", 1), ("hidden_size", 1), ("channels", 1), ("projection", 0)):
+            if getattr(self, key) < lowest:
+                raise UserError(f"encoder.{key}: {getattr(self, key)} must be at least {lowest}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"encoder.dropout: {self.dropout} must be at least 0 and below 1")
 
 
 class _ReverseTime(torch.autograd.Function):

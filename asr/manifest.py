@@ -67,7 +67,7 @@ def iterate_manifest(path: str | os.PathLike[str]) -> Iterator[Utterance]:
     """Yield the utterances of a manifest one by one; raises as :func:`read_manifest`, ids unchecked."""
     path = Path(path)
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _parse_line(line, path, number)
@@ -126,22 +126,22 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
     text = entry.get("text")
     if text is not None and not isinstance(text, str):
         raise UserError(f"{path}: line {number}: 'text' is not a string")
-    speaker, sample_rate = entry.get("speaker"), entry.get("sample_rate")
+    identifier, speaker = entry.get("id"), entry.get("speaker")
     return Utterance(
-        id=str(entry.get("id") or default_id(audio_filepath, offset)),
+        id=default_id(audio_filepath, offset) if identifier in (None, "") else str(identifier),
         audio_filepath=str(path.parent / audio_filepath),
         duration=_number(entry, "duration", None, path, number),
         offset=offset,
         text=text,
         speaker=None if speaker is None else str(speaker),
-        sample_rate=None if sample_rate is None else int(sample_rate),
+        sample_rate=int(_number(entry, "sample_rate", 0.0, path, number)) or None,
         confidence=_number(entry, "confidence", 1.0, path, number),
         extra={key: value for key, value in entry.items() if key not in _KNOWN},
     )
 
 
 def _number(entry: dict[str, Any], key: str, default: float | None, path: Path, number: int) -> float:
-    value = entry.get(key, default)
+    value = default if entry.get(key) is None else entry[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise UserError(f"{path}: line {number}: {key!r} must be a number of at least 0, not {value!r}")
     return float(value)

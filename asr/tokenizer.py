@@ -5,7 +5,6 @@ order of their ids; that file is all a decoder needs.
 """
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -106,7 +105,10 @@ class WordPieceTokenizer:
         self.model_file = Path(model_file)
         if not self.model_file.is_file():
             raise UserError(f"{model_file}: no such word-piece model; make it with sentencepiece's spm_train")
-        self._processor = SentencePieceProcessor(model_file=str(model_file))
+        try:
+            self._processor = SentencePieceProcessor(model_file=str(model_file))
+        except (RuntimeError, OSError) as error:
+            raise UserError(f"{model_file}: not a word-piece model of sentencepiece") from error
         pieces = [self._processor.id_to_piece(number) for number in range(self._processor.get_piece_size())]
         self.tokens = [BLANK, *pieces]
 
@@ -118,13 +120,6 @@ class WordPieceTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self._processor.decode([number - 1 for number in ids if number]).split())
-
-
-def character_tokenizer(texts: Iterable[str]) -> CharacterTokenizer:
-    """English characters, and any other letter that occurs in the texts."""
-    found = set().union(*(set(text) for text in texts)) - set(CHARACTERS)
-    extra = sorted(symbol for symbol in found if not re.match(r"\s", symbol))
-    return CharacterTokenizer([*CHARACTERS, *extra])
 
 
 def read_tokens(path: str | os.PathLike[str]) -> list[str]:
