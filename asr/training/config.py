@@ -105,6 +105,12 @@ class ScheduleConfig:
     patience: int = 2
     stop_after: int = 0
 
+    def progress(self, epochs: float, steps: int, seconds: float) -> float:
+        """Fraction of the run (0 to 1) that so many epochs, steps and seconds are."""
+        if self.steps:
+            return steps / self.steps
+        return seconds / 60 / self.minutes if self.minutes else epochs / self.epochs
+
 
 @dataclass
 class TrainingConfig:

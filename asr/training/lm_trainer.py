@@ -250,9 +250,6 @@ class LMTrainer:
         self.heard, self.spoken = 0, now
 
     def _progress(self) -> float:
-        schedule, position = self.recipe.schedule, self.position
-        if schedule.steps:
-            return position.step / schedule.steps
-        if schedule.minutes:
-            return position.seconds / 60 / schedule.minutes
-        return (position.epoch + position.batch / self.epoch_size) / schedule.epochs
+        position = self.position
+        epochs = position.epoch + position.batch / self.epoch_size
+        return self.recipe.schedule.progress(epochs, position.step, position.seconds)

@@ -346,12 +346,9 @@ class Trainer:
 
     def _progress(self) -> float:
         """Fraction of the run that is done."""
-        schedule, position = self.recipe.schedule, self.position
-        if schedule.steps:
-            return position.step / schedule.steps
-        if schedule.minutes:
-            return position.seconds / 60 / schedule.minutes
-        return (position.epoch + position.batch / self.epoch_size) / schedule.epochs
+        position = self.position
+        epochs = position.epoch + position.batch / self.epoch_size
+        return self.recipe.schedule.progress(epochs, position.step, position.seconds)
 
     def _is_over(self) -> bool:
         patience = self.recipe.schedule.stop_after
