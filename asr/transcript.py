@@ -15,12 +15,13 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """Words between two pauses; times in seconds."""
+    """Words between two pauses; times in seconds, channel counted from 1 where channels are apart."""
 
     text: str
     start: float
     end: float
     words: tuple[Word, ...] = ()
+    channel: int | None = None
 
 
 @dataclass(frozen=True)

@@ -244,9 +244,9 @@ def test_what_ffmpeg_cannot_read_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     good, bad = write(tmp_path / "a.flac"), tmp_path / "b.flac"
     bad.write_bytes(b"fLaC" + bytes(50))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         read_audio(good)
         with pytest.raises(UserError):
             read_audio(bad)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

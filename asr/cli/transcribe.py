@@ -33,7 +33,7 @@ def transcribe(
     )
     transcriber = load_model(model, options)
     failures = 0
-    for path, result in zip(files, transcriber.transcribe_all(files), strict=True):
+    for path, result in zip(files, transcriber.transcribe_all(files, options.threads), strict=True):
         if isinstance(result, UserError):
             failures += 1
             sys.stderr.write(f"asr: {result}\n")

@@ -1,0 +1,110 @@
+"""One thing to transcribe, and its samples as the model hears them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.audio import AudioInfo, AudioReader, RawFormat, Source, open_audio
+from asr.errors import UserError
+from asr.resampling import Resampler
+
+Samples = np.ndarray | Tensor
+ALL_CHANNELS = "all"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is transcribed as one.
+
+    Attributes:
+        source: A path, the bytes of a file or a stream holding one, or samples: ``(samples,)`` or
+            ``(samples, channels)``, floats in [-1, 1] or integers of their type's full range.
+        name: What it is called in messages and output.
+        channel: The channel to transcribe, counted from 1, or :data:`ALL_CHANNELS` for each by itself; the
+            mean of all without it.
+        offset, duration: The part to transcribe, in seconds; all of it without them.
+        raw: Format of a source that has no header.
+        sample_rate: Of samples given as an array, in Hz; the model's own without it.
+    """
+
+    source: Source | Samples
+    name: str = ""
+    channel: int | str | None = None
+    offset: float = 0.0
+    duration: float | None = None
+    raw: RawFormat | None = None
+    sample_rate: int | None = None
+
+
+@contextmanager
+def open_recording(recording: Recording, model_rate: int) -> Iterator[AudioReader]:
+    """Open a recording of any kind.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    source = recording.source
+    if isinstance(source, np.ndarray | Tensor):
+        samples = _float_samples(source)
+        rate = recording.sample_rate or model_rate
+        info = AudioInfo(len(samples) / rate, rate, samples.shape[1])
+        rest = iter(samples[round(recording.offset * rate) :][None])
+        yield AudioReader(
+            "samples", info, lambda _: next(rest, np.empty((0, samples.shape[1]), np.float32)).copy()
+        )
+    else:
+        with open_audio(source, recording.raw, recording.offset) as reader:
+            yield reader
+
+
+def model_blocks(
+    recording: Recording, reader: AudioReader, model_rate: int, warn: Callable[[str], None]
+) -> Iterator[Tensor]:
+    """Blocks of mono float32 samples ``(samples,)`` at the model's rate.
+
+    Args:
+        recording: Says which channel, and how much.
+        reader: The open recording.
+        model_rate: Rate of the result in Hz.
+        warn: Told, in a line, what is odd about the recording.
+
+    Raises:
+        UserError: there is no such channel, or the recording turns out to be unreadable.
+    """
+    rate, channels = reader.info.sample_rate, reader.info.channels
+    channel = recording.channel
+    if channel is not None and not (isinstance(channel, int) and 1 <= channel <= channels):
+        raise UserError(f"{reader.name}: there is no channel {channel}: channels are 1 to {channels}")
+    left = None if recording.duration is None else round(recording.duration * rate)
+    resampler = Resampler(rate, model_rate)
+    for block in reader.blocks():
+        mono = block.mean(axis=1) if channel is None else block[:, channel - 1]
+        if left is not None:
+            mono = mono[:left]
+            left -= len(mono)
+        yield resampler.process(torch.from_numpy(np.ascontiguousarray(mono)))
+        if left == 0:
+            break
+    yield resampler.process(torch.zeros(0), final=True)
+    if reader.damage:
+        warn(f"{reader.name}: {reader.damage}; transcribed up to there")
+
+
+def _float_samples(source: Samples) -> np.ndarray:
+    """Samples of any type as float32 ``(samples, channels)``."""
+    samples = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
+    if samples.ndim not in (1, 2):
+        raise UserError(f"samples must be (samples,) or (samples, channels), not {samples.shape}")
+    if np.issubdtype(samples.dtype, np.integer):
+        limits: Any = np.iinfo(samples.dtype)
+        middle = 0 if limits.min < 0 else (limits.max + 1) / 2
+        samples = (samples.astype(np.float64) - middle) / ((limits.max + 1) - middle)
+    elif not np.issubdtype(samples.dtype, np.floating):
+        raise UserError(f"samples must be numbers, not {samples.dtype}")
+    samples = np.asarray(samples, dtype=np.float32)
+    return samples[:, None] if samples.ndim == 1 else samples
