@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 CORRECT, SUBSTITUTION, DELETION, INSERTION = range(4)
 
 _CELLS_WORTH_COMPILING = 400_000
+_WORK_WORTH_THREADS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Ragged:
         """Tokens of each sequence, int64 ``(sequences,)``."""
         return np.diff(self.offsets)
 
+    def of(self, index: int) -> list[int]:
+        """One sequence."""
+        tokens: list[int] = self.tokens[self.offsets[index] : self.offsets[index + 1]].tolist()
+        return tokens
+
 
 @dataclass(frozen=True)
 class Alignments:
@@ -71,14 +77,35 @@ class Alignments:
         return self.operations[self.offsets[index] : self.offsets[index + 1]]
 
 
-def number_tokens(*groups: Sequence[Sequence[str]]) -> tuple[list[Ragged], list[str]]:
-    """Number the tokens (words; a string is its characters) of several lists of texts.
+def number_words(*groups: Sequence[str]) -> tuple[list[Ragged], list[str]]:
+    """Number the words of several lists of texts that have one space between words.
 
     Returns:
-        The ids of each list, the same token having the same id in all of them, and the tokens by id.
+        The ids of each list, the same word having the same id in all of them, and the words by id.
     """
     ids: defaultdict[str, int] = defaultdict(count().__next__)
-    return [_numbered(texts, ids) for texts in groups], list(ids)
+    numbered = []
+    for texts in groups:
+        offsets = _offsets([text.count(" ") + 1 if text else 0 for text in texts])
+        words = " ".join(texts).split()
+        numbered.append(Ragged(np.fromiter(map(ids.__getitem__, words), np.int32, len(words)), offsets))
+    return numbered, list(ids)
+
+
+def number_characters(*groups: Sequence[str]) -> tuple[list[Ragged], list[str]]:
+    """Number the characters of several lists of texts; results as of :func:`number_words`."""
+    codes = [
+        np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32) for texts in groups
+    ]
+    present = np.zeros(max(int(array.max(initial=0)) for array in codes) + 1, np.bool_)
+    for array in codes:
+        present[array] = True
+    ids = np.cumsum(present, dtype=np.int32) - 1
+    numbered = [
+        Ragged(ids[array], _offsets([len(text) for text in texts]))
+        for array, texts in zip(codes, groups, strict=True)
+    ]
+    return numbered, [chr(code) for code in np.flatnonzero(present).tolist()]
 
 
 def align(references: Ragged, hypotheses: Ragged, costs: Costs = SCLITE_COSTS) -> Alignments:
@@ -124,7 +151,7 @@ def in_parallel(run: Callable[[int, int], None], work: np.ndarray) -> None:
         work: Running total of the work, ``(utterances + 1,)``, starting with 0.
     """
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if work[-1] <= _CELLS_WORTH_COMPILING or threads == 1:
+    if work[-1] <= _WORK_WORTH_THREADS or threads == 1:
         run(0, len(work) - 1)
         return
     cuts = np.searchsorted(work, np.linspace(0, work[-1], 4 * threads + 1)[1:-1])
@@ -133,10 +160,8 @@ def in_parallel(run: Callable[[int, int], None], work: np.ndarray) -> None:
         list(pool.map(run, edges[:-1], edges[1:]))
 
 
-def _numbered(texts: Sequence[Sequence[str]], ids: defaultdict[str, int]) -> Ragged:
-    offsets = np.concatenate(([0], np.cumsum([len(tokens) for tokens in texts], dtype=np.int64)))
-    tokens = map(ids.__getitem__, chain.from_iterable(texts))
-    return Ragged(np.fromiter(tokens, np.int32, int(offsets[-1])), offsets)
+def _offsets(lengths: Sequence[int]) -> np.ndarray:
+    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
 
 def _align_range(
@@ -158,6 +183,16 @@ def _align_range(
         hypothesis_start = hypothesis_offsets[index]
         rows = reference_offsets[index + 1] - reference_start
         columns = hypothesis_offsets[index + 1] - hypothesis_start
+        start = reference_start + hypothesis_start
+        same = rows == columns
+        for place in range(rows if same else 0):
+            if references[reference_start + place] != hypotheses[hypothesis_start + place]:
+                same = False
+                break
+        if same:
+            operations[start : start + rows] = 0
+            counts[index, 0] = rows
+            continue
         stride = columns + 1
         for column in range(1, stride):
             costs[column] = column * insertion
@@ -187,7 +222,6 @@ def _align_range(
                         best = inserted
                 costs[column] = left = best
                 steps[base + column] = step
-        start = reference_start + hypothesis_start
         row = rows
         column = columns
         length = 0

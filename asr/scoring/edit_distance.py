@@ -1,77 +1,60 @@
-"""Levenshtein distances of many pairs of texts in characters, 64 rows of the table at a time.
+"""Levenshtein distances of many pairs of texts, 64 rows of the table at a time.
 
 Hyyrö, "A bit-vector algorithm for computing Levenshtein and Damerau edit distances" (Nordic Journal
 of Computing 10, 2003), after Myers (JACM 46, 1999): a column of the table is held as the signs of its
 vertical differences, in machine words.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from asr.scoring.alignment import compiled, in_parallel
+from asr.scoring.alignment import Ragged, compiled, in_parallel
 
-_CHARACTERS_WORTH_COMPILING = 50_000
+_TOKENS_WORTH_COMPILING = 50_000
 
 
-def character_distances(
-    references: Sequence[str], hypotheses: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Characters of each reference and its distance to the hypothesis of the same index.
+def edit_distances(references: Ragged, hypotheses: Ragged, vocabulary: int) -> np.ndarray:
+    """The Levenshtein distance of each reference to the hypothesis of the same index.
+
+    Args:
+        references, hypotheses: Token ids below ``vocabulary``.
+        vocabulary: How many different tokens there are.
 
     Returns:
-        Two int64 arrays ``(texts,)``.
+        int64 ``(texts,)``.
     """
-    codes, offsets = _code_points(references)
-    other_codes, other_offsets = _code_points(hypotheses)
-    lengths = np.diff(offsets)
     distances = np.zeros(len(references), np.int64)
-    differing = [index for index, (a, b) in enumerate(zip(references, hypotheses, strict=True)) if a != b]
-    pairs = np.array(differing, np.int64)
-    work = np.concatenate(([0], np.cumsum(lengths[pairs] + np.diff(other_offsets)[pairs])))
-    if work[-1] > _CHARACTERS_WORTH_COMPILING:
-        codes, other_codes, alphabet = _dense(codes, other_codes)
+    work = references.offsets + hypotheses.offsets
+    if work[-1] > _TOKENS_WORTH_COMPILING:
         kernel = compiled(_distances_of_range)
 
         def run(first: int, last: int) -> None:
-            kernel(codes, offsets, other_codes, other_offsets, pairs[first:last], alphabet, distances)
+            kernel(
+                references.tokens, references.offsets, hypotheses.tokens, hypotheses.offsets, first, last,
+                vocabulary, distances,
+            )  # fmt: skip
 
-        in_parallel(run, work * 1_000)
+        in_parallel(run, work)
     else:
-        for index in differing:
-            distances[index] = _distance(references[index], hypotheses[index])
-    return lengths, distances
+        for index in range(len(references)):
+            distances[index] = _distance(references.of(index), hypotheses.of(index))
+    return distances
 
 
-def _code_points(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    return codes, np.concatenate(([0], np.cumsum([len(text) for text in texts], dtype=np.int64)))
-
-
-def _dense(*arrays: np.ndarray) -> tuple[Any, ...]:
-    """Number the code points that occur from 0; the last result is how many there are."""
-    numbers = np.zeros(max(int(array.max(initial=0)) for array in arrays) + 1, np.int32)
-    for array in arrays:
-        numbers[array] = 1
-    alphabet = int(numbers.sum())
-    numbers = np.cumsum(numbers, dtype=np.int32) - 1
-    return *(numbers[array] for array in arrays), alphabet
-
-
-def _distance(reference: str, hypothesis: str) -> int:
+def _distance(reference: list[int], hypothesis: list[int]) -> int:
     """The same recurrence in one Python integer: for a few texts, where compiling takes longer."""
-    if not reference:
-        return len(hypothesis)
-    matches: dict[str, int] = {}
-    for place, character in enumerate(reference):
-        matches[character] = matches.get(character, 0) | 1 << place
+    if reference == hypothesis or not reference:
+        return abs(len(hypothesis) - len(reference))
+    matches: dict[int, int] = {}
+    for place, token in enumerate(reference):
+        matches[token] = matches.get(token, 0) | 1 << place
     full = (1 << len(reference)) - 1
     last = 1 << len(reference) - 1
     positive, negative = full, 0
     distance = len(reference)
-    for character in hypothesis:
-        match = matches.get(character, 0)
+    for token in hypothesis:
+        match = matches.get(token, 0)
         diagonal = (((match & positive) + positive) ^ positive) | match | negative
         up = negative | ~(diagonal | positive)
         down = positive & diagonal
@@ -83,56 +66,55 @@ def _distance(reference: str, hypothesis: str) -> int:
 
 
 def _distances_of_range(
-    references: Any, reference_offsets: Any, hypotheses: Any, hypothesis_offsets: Any, pairs: Any,
-    alphabet: int, distances: Any,
+    references: Any, reference_offsets: Any, hypotheses: Any, hypothesis_offsets: Any, first: int, last: int,
+    vocabulary: int, distances: Any,
 ) -> None:  # fmt: skip
-    """Distances of the pairs listed, written into ``distances``."""
+    """Distances of utterances ``first`` to ``last - 1``, written into ``distances``."""
     one = np.uint64(1)
+    zero = np.uint64(0)
     top = np.uint64(63)
     longest = 0
-    for index in pairs:
+    for index in range(first, last):
         longest = max(longest, reference_offsets[index + 1] - reference_offsets[index])
-    most = longest // 64 + 1
-    matches = np.zeros((alphabet, most), np.uint64)
-    positive = np.zeros(most, np.uint64)
-    negative = np.zeros(most, np.uint64)
-    for index in pairs:
-        start = reference_offsets[index]
-        length = reference_offsets[index + 1] - start
-        first = hypothesis_offsets[index]
-        last = hypothesis_offsets[index + 1]
+    matches = np.zeros((vocabulary, longest // 64 + 1), np.uint64)
+    positive = np.zeros(longest // 64 + 1, np.uint64)
+    negative = np.zeros(longest // 64 + 1, np.uint64)
+    for index in range(first, last):
+        reference = references[reference_offsets[index] : reference_offsets[index + 1]]
+        hypothesis = hypotheses[hypothesis_offsets[index] : hypothesis_offsets[index + 1]]
+        length = len(reference)
         if length == 0:
-            distances[index] = last - first
+            distances[index] = len(hypothesis)
             continue
         blocks = (length + 63) // 64
         for place in range(length):
-            matches[references[start + place], place // 64] |= one << np.uint64(place % 64)
-        for block in range(blocks):
-            positive[block] = ~np.uint64(0)
-            negative[block] = np.uint64(0)
+            matches[reference[place], place // 64] |= one << np.uint64(place % 64)
+        positive[:blocks] = ~zero
+        negative[:blocks] = zero
         final = np.uint64((length - 1) % 64)
         distance = length
-        for place in range(first, last):
-            # Horizontal differences that enter a block from the one above: +1 at the table's top.
-            up_in = one
-            down_in = np.uint64(0)
+        for token in hypothesis:
+            # Horizontal differences that enter a block from the one above; +1 at the table's top.
+            up_above = one
+            down_above = zero
             for block in range(blocks):
                 p = positive[block]
                 n = negative[block]
-                match = matches[hypotheses[place], block] | down_in
+                match = matches[token, block] | down_above
                 diagonal = (((match & p) + p) ^ p) | match | n
                 up = n | ~(diagonal | p)
                 down = p & diagonal
                 if block == blocks - 1:
-                    distance += np.int64(up >> final & one) - np.int64(down >> final & one)
-                up_out = up >> top
-                down_out = down >> top
-                up = up << one | up_in
-                down = down << one | down_in
-                positive[block] = down | ~(diagonal | up)
-                negative[block] = up & diagonal
-                up_in = up_out
-                down_in = down_out
+                    if up >> final & one:
+                        distance += 1
+                    if down >> final & one:
+                        distance -= 1
+                shifted_up = up << one | up_above
+                shifted_down = down << one | down_above
+                up_above = up >> top
+                down_above = down >> top
+                positive[block] = shifted_down | ~(diagonal | shifted_up)
+                negative[block] = shifted_up & diagonal
         distances[index] = distance
         for place in range(length):
-            matches[references[start + place], place // 64] = np.uint64(0)
+            matches[reference[place], place // 64] = zero

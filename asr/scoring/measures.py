@@ -1,6 +1,6 @@
 """Error rates: what is counted, over which utterances, and the rates pooled over them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,16 +10,15 @@ import numpy as np
 from asr.scoring.alignment import (
     DELETION,
     INSERTION,
-    SCLITE_COSTS,
     SUBSTITUTION,
     UNIT_COSTS,
     Alignments,
-    Costs,
     Ragged,
     align,
-    number_tokens,
+    number_characters,
+    number_words,
 )
-from asr.scoring.edit_distance import character_distances
+from asr.scoring.edit_distance import edit_distances
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class Evaluation:
             missing.
         words: The words aligned.
         characters: Characters of each reference, int64 ``(utterances,)``.
-        character_errors: Levenshtein distances, int64 ``(utterances,)``.
+        character_errors: Levenshtein distances in characters, int64 ``(utterances,)``.
         missing, extra: Ids without a hypothesis; ids without a reference.
     """
 
@@ -143,7 +142,9 @@ class Evaluation:
     @cached_property
     def letters(self) -> Aligned:
         """The characters aligned, every edit costing the same, so that the errors are Levenshtein's."""
-        return _aligned("character", self.references, self.hypotheses, UNIT_COSTS)
+        (references, hypotheses), vocabulary = number_characters(self.references, self.hypotheses)
+        alignments = align(references, hypotheses, UNIT_COSTS)
+        return Aligned("character", vocabulary, references, hypotheses, alignments)
 
     def score(self, selection: np.ndarray | None = None) -> Score:
         """Pool the counts of all utterances, or of those selected (indices or a mask)."""
@@ -182,9 +183,11 @@ def evaluate(
     # One space between words, whatever the file had: words and characters are of the same text.
     said = [" ".join(references.get(name, "").split()) for name in ids]
     recognised = [" ".join(hypotheses.get(name, "").split()) for name in ids]
-    characters, distances = character_distances(said, recognised)
-    words = _aligned("word", [text.split() for text in said], [text.split() for text in recognised])
-    return Evaluation(ids, said, recognised, words, characters, distances, missing, extra)
+    (words, recognised_words), vocabulary = number_words(said, recognised)
+    aligned = Aligned("word", vocabulary, words, recognised_words, align(words, recognised_words))
+    (characters, recognised_characters), alphabet = number_characters(said, recognised)
+    distances = edit_distances(characters, recognised_characters, len(alphabet))
+    return Evaluation(ids, said, recognised, aligned, characters.lengths, distances, missing, extra)
 
 
 def score(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Score:
@@ -194,14 +197,3 @@ def score(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Score
     result.
     """
     return evaluate(references, hypotheses).score()
-
-
-def _aligned(
-    unit: str,
-    references: Sequence[Sequence[str]],
-    hypotheses: Sequence[Sequence[str]],
-    costs: Costs = SCLITE_COSTS,
-) -> Aligned:
-    (reference_ids, hypothesis_ids), vocabulary = number_tokens(references, hypotheses)
-    alignments = align(reference_ids, hypothesis_ids, costs)
-    return Aligned(unit, vocabulary, reference_ids, hypothesis_ids, alignments)

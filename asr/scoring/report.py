@@ -68,7 +68,8 @@ class Report:
         options: What was asked for.
         evaluation: Texts and alignments.
         score: Pooled over all utterances.
-        wer_interval, cer_interval: 95 % intervals; None when none are asked for.
+        wer_interval, cer_interval: 95 % intervals; None when none are asked for (that of the CER: with
+            ``unit`` "character").
         drawn: How many utterances or clusters the bootstrap draws from.
         tables: Rows by key of ``options.by``.
     """
@@ -92,9 +93,10 @@ class Report:
         """Scores under the project's keys, with how they came about."""
         options = self.options
         result = self.score.to_json()
-        if self.wer_interval and self.cer_interval:
+        if self.wer_interval:
             result["interval"] = self.wer_interval.to_json()
-            result["cer_interval"] = self.cer_interval.to_json()
+            if self.cer_interval:
+                result["cer_interval"] = self.cer_interval.to_json()
             result["bootstrap"] = {
                 "replicates": options.replicates,
                 "seed": options.seed,
@@ -254,7 +256,8 @@ def _report(reference: Texts, hypothesis: Texts, evaluation: Evaluation, options
         settings = (drawn, options.replicates, options.seed)
         words = evaluation.words
         wer_interval = bootstrap.interval(words.errors, words.totals, *settings)
-        cer_interval = bootstrap.interval(evaluation.character_errors, evaluation.characters, *settings)
+        if options.unit == "character":
+            cer_interval = bootstrap.interval(evaluation.character_errors, evaluation.characters, *settings)
     result = Report(
         reference,
         hypothesis,

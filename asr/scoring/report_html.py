@@ -29,6 +29,7 @@ from asr.scoring.report_text import method
 
 PAGE_LIMIT = 20_000_000
 
+_LONGEST_LIST = 30
 _OPERATIONS = np.frombuffer(b"CSDI", np.uint8)
 _MEDIA_TYPES = {".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".opus": "audio/ogg"}
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -53,7 +54,7 @@ def write_page(path: Path, report: Report, embed: int, tell: Callable[[str], Non
             ``PAGE_LIMIT`` bytes.
         tell: Told what was left out.
     """
-    analysis = analyse(report.aligned)
+    analysis = analyse(report.aligned, _LONGEST_LIST)
     clips = _clips(report)
     title = f"{report.hypothesis.path.name}: {report.score.wer:.2f} % WER"
     data = {

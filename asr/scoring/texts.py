@@ -148,7 +148,8 @@ def _split_trn(line: str) -> tuple[str, str]:
     """Id and words of a line of a trn; no id where the line has none at its end."""
     words, _, rest = line.rstrip().rpartition("(")
     name = rest[:-1]
-    return (name, words) if rest.endswith(")") and name and not re.search(r"[\s()]", name) else ("", line)
+    has_id = rest.endswith(")") and ")" not in name and len(name.split(None, 1)) == 1
+    return (name, words) if has_id else ("", line)
 
 
 def _read_stm(path: Path, lines: Lines) -> _Read | None:
