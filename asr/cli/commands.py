@@ -13,6 +13,7 @@ MODULES = (
     "evaluate",
     "tune",
     "score",
+    "compare",
     "prepare",
     "lexicon",
     "lm",

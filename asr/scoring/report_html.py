@@ -68,8 +68,8 @@ def write_page(path: Path, report: Report, embed: int, tell: Callable[[str], Non
         "analysis": analysis.to_json(report.evaluation.ids),
         "utterances": _utterances(report, clips, path.resolve().parent),
     }
-    # "</script>" in a text would end the script element that holds the data.
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    # "</script>" or "<!--" in a text would end the script element that holds the data, or open a comment.
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     template = resources.files("asr.scoring").joinpath("report.html").read_text(encoding="utf-8")
     budget = PAGE_LIMIT - len(template.encode()) - len(text.encode())
     worst = [report.evaluation.ids[index] for index in analysis.worst[:embed]]

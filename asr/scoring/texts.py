@@ -18,6 +18,7 @@ from asr.scoring.timed import TimedText, looks_like_ctm, looks_like_stm, read_ct
 
 FORMS = "a manifest or JSON lines with 'id' and 'text', Kaldi text (id words…), trn (words (id)), stm or ctm"
 
+_LOOKS_LIKE_JSON = re.compile(r'\s*\{\s*["}]')
 _LOOKS_LIKE_AN_ID = re.compile(r"[\d_\-./:\\]")
 _SPEAKER = re.compile(r"[^-_]+")
 
@@ -89,7 +90,7 @@ def read(path: str | os.PathLike[str], hypotheses: bool = False) -> Texts:
     ]
     if not lines:
         raise UserError(f"{path}: the file is empty; expected {FORMS}")
-    if lines[0][1].lstrip().startswith("{"):
+    if _LOOKS_LIKE_JSON.match(lines[0][1]):
         return _read_json(path, lines, hypotheses)
     for form, reader in _READERS.items():
         result = reader(path, lines)
