@@ -33,14 +33,18 @@ class AlignedText:
         id: Of the utterance.
         transcript: Its words; each line of the text is a segment.
         tokens: Of each word, its characters, phones or word pieces.
-        frame_score: Mean log-probability of a frame of the path; far below that of other recordings
-            where the text is not what was said.
+        alignment: Of all tokens, in encoder frames.
     """
 
     id: str
     transcript: Transcript
     tokens: tuple[tuple[Word, ...], ...]
-    frame_score: float
+    alignment: Alignment
+
+    @property
+    def frame_score(self) -> float:
+        """Mean log-probability of a frame; far below that of other recordings where the text is wrong."""
+        return self.alignment.score / max(1, len(self.alignment.path))
 
     def to_json(self) -> dict[str, Any]:
         """One line of ``asr align --format json``."""
@@ -243,8 +247,7 @@ class Aligner:
             len(waveform) / self.model.config.frontend.sample_rate,
             alignment.score,
         )
-        tokens = self._token_times(alignment, spelling)
-        return AlignedText(name, transcript, tokens, alignment.score / max(1, len(emissions)))
+        return AlignedText(name, transcript, self._token_times(alignment, spelling), alignment)
 
     def align_all(
         self, utterances: Sequence[Utterance], threads: int = 1
