@@ -200,13 +200,17 @@ def _tell(table: "NGramTable", output: Path) -> None:
         )
 
 
+def _nothing(_step: float) -> None:
+    """Before the first stage there is nothing to show."""
+
+
 @contextmanager
 def _stages() -> Iterator["Report"]:
     """A report for the library's stages: a progress bar for each."""
     from asr.cli.progress import show_progress
 
     current, done = "", 0
-    advance: Callable[[float], None] = float
+    advance: Callable[[float], None] = _nothing
     with ExitStack() as stack:
 
         def report(stage: str, fraction: float) -> None:

@@ -32,7 +32,10 @@ def read_arpa(path: str | os.PathLike[str], bits: int = 16) -> NGram:
 
 
 def read_arpa_table(path: str | os.PathLike[str]) -> NGramTable:
-    """Read an ARPA file into columns; raises as :func:`read_arpa`."""
+    """Read an ARPA file into columns; raises as :func:`read_arpa`.
+
+    A model whose words are single characters is one of characters.
+    """
     try:
         return _Reader(read_lines(path), Path(path)).read()
     except UnicodeDecodeError as error:
@@ -51,7 +54,9 @@ class _Reader:
         for order in range(2, len(counts) + 1):
             levels.append(self._level(order, counts, ids, levels))
         self._expect(b"\\end\\")
-        return NGramTable(words, levels, provenance={"source": self._path.name})
+        single = all(len(word) == 1 for word in words if word not in SPECIAL_WORDS)
+        unit = "characters" if single else "words"
+        return NGramTable(words, levels, unit, {"source": self._path.name})
 
     def _counts(self) -> list[int]:
         for line in self._lines:

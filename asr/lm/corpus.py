@@ -77,7 +77,7 @@ def read_corpus(
     words, numbers = _choose(numbering, counts, vocabulary)
     for start in range(0, len(tokens), _CHUNK):
         tokens[start : start + _CHUNK] = numbers[tokens[start : start + _CHUNK]]
-    chosen = np.bincount(numbers, weights=counts, minlength=len(words)).astype(np.int64)
+    chosen = np.bincount(numbers[: len(counts)], weights=counts, minlength=len(words)).astype(np.int64)
     return Corpus(words, tokens, chosen)
 
 
@@ -115,10 +115,7 @@ def _choose(
         if word.encode() not in numbering:
             counts = np.append(counts, 0)
             numbering[word.encode()] = len(numbering)
-    try:
-        names = [word.decode() for word in numbering]
-    except UnicodeDecodeError as error:
-        raise UserError(f"the text is not UTF-8 ({error})") from error
+    names = [word.decode() for word in numbering]
     frequent = np.argsort(-counts, kind="stable")
     frequent = frequent[frequent >= len(SPECIAL_WORDS)]
     if isinstance(vocabulary, int):

@@ -78,6 +78,7 @@ def estimate(
                 log_probability=np.log(probability[kept]).astype(np.float32),
                 backoff=np.zeros(int(kept.sum()), dtype=np.float32),
                 count=np.array(level.count[kept]),
+                suffix=renumbered[level.suffix[kept]],
             )
         )
         lower, below = probability, kept

@@ -19,6 +19,8 @@ from asr.lm.query import EMPTY_STATE, NGramArrays
 from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable
 
 _FORMAT = 1
+_NPY_HEADER = 128
+_DESCRIPTION_ROOM = 4096
 
 
 class NGram:
@@ -185,6 +187,25 @@ class NGram:
                 )
             )
         return NGramTable(self.words, levels, self.unit, self.provenance)
+
+
+def packed_size(words: Sequence[str], counts: Sequence[int], contexts: int, wide: bool, bits: int) -> int:
+    """Bytes that a saved model takes.
+
+    Args:
+        words: The vocabulary.
+        counts: N-grams of each order.
+        contexts: Number of contexts, the empty one included.
+        wide: Whether a word id above 65,535 ends an n-gram of order 2 or more.
+        bits: Of a quantised value.
+    """
+    total, code = sum(counts), bits // 8
+    files = len(NGramArrays._fields) * _NPY_HEADER + _DESCRIPTION_ROOM
+    codebooks = 2 * len(counts) * 4 << bits
+    spelling = sum(len(word.encode()) + 1 for word in words)
+    ngrams = total * code + (total - counts[0]) * (3 if wide else 2)
+    bit_map = -(-(total - counts[-1]) // 64) * 12
+    return files + codebooks + spelling + ngrams + bit_map + contexts * (8 + code) + 4
 
 
 def _frozen(arrays: NGramArrays) -> NGramArrays:

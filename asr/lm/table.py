@@ -20,6 +20,7 @@ class Level:
         log_probability: float32 (n,): natural logarithm of P(word | context).
         backoff: float32 (n,): natural logarithm of the back-off weight; 0 where nothing follows.
         count: uint32 (n,): occurrences in the text, where they are known.
+        suffix: uint32 (n,): index of the n-gram without its first word in the level below, where known.
     """
 
     context: NDArray[np.uint32]
@@ -27,18 +28,20 @@ class Level:
     log_probability: NDArray[np.float32]
     backoff: NDArray[np.float32]
     count: NDArray[np.uint32] | None = None
+    suffix: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return len(self.word)
 
     def select(self, keep: NDArray[np.bool_]) -> "Level":
-        """The n-grams where ``keep`` is true, contexts untouched."""
+        """The n-grams where ``keep`` is true; contexts and suffixes keep their old numbers."""
         return Level(
             self.context[keep],
             self.word[keep],
             self.log_probability[keep],
             self.backoff[keep],
             None if self.count is None else self.count[keep],
+            None if self.suffix is None else self.suffix[keep],
         )
 
 

@@ -57,12 +57,12 @@ def split_units(block: bytes, unit: str) -> list[bytes]:
     begin, end = BEGIN.encode(), END.encode()
     if begin in block or end in block:
         raise UserError(f"{BEGIN} or {END} stands in the text: they mark sentences, take them out")
+    try:
+        lines = block.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"the text is not UTF-8 ({error})") from error
     if unit == "characters":
-        try:
-            lines = [" ".join(SPACE.join(line.split())) for line in block.decode().split("\n")]
-        except UnicodeDecodeError as error:
-            raise UserError(f"the text is not UTF-8 ({error})") from error
-        block = "\n".join(lines).encode()
+        block = "\n".join(" ".join(SPACE.join(line.split())) for line in lines).encode()
     marked = block.rstrip(b"\n").replace(b"\n", b" %b %b " % (end, begin))
     return [begin, *marked.split(), end]
 
