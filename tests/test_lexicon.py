@@ -31,7 +31,6 @@ happy HH AE1 P IY0
 hop HH AA1 P
 hope HH OW1 P
 house HH AW1 S # as a noun
-light L AY1 T
 hearth HH AA1 R TH
 record R AH0 K AO1 R D
 record(2) R EH1 K ER0 D
@@ -126,7 +125,6 @@ def test_a_missing_file_is_one_line(tmp_path):
         ("HOPPING", "HH AA P IH NG"),
         ("HOPIN'", "HH OW P IH N"),
         ("STAMMERED", "S T AE M ER D"),
-        ("HAPPIER", "HH AE P IY ER"),
         ("HAPPINESS", "HH AE P IY N AH S"),
         ("HAPPILY", "HH AE P AH L IY"),
         ("HOPELESSLY", "HH OW P L AH S L IY"),
@@ -138,8 +136,7 @@ def test_a_missing_file_is_one_line(tmp_path):
         ("TRAVELLED", "T R AE V AH L D"),
         ("DONT", "D OW N T"),
         ("'WANT", "W AA N T"),
-        ("LIGHTHOUSE", "L AY T HH AW S"),
-        ("LIGHTHOUSE'S", "L AY T HH AW S IH Z"),
+        ("HEARTHLIKE", "HH AA R TH L AY K"),
     ],
 )
 def test_rules_derive_words_from_those_of_the_dictionary(rules, word, expected):
@@ -151,7 +148,7 @@ def test_rules_keep_every_pronunciation_of_the_base(rules):
 
 
 def test_no_rule_makes_a_word_of_nothing(rules):
-    for word in ("ZYX", "S", "'S", "'", "ED", "INGS", ""):
+    for word in ("ZYX", "HOPEHOUSE", "S", "'S", "'", "ED", "INGS", ""):
         assert rules(word) == ()
 
 

@@ -1,8 +1,12 @@
 """Pronunciations of words a dictionary lacks, by rules of English word formation.
 
-Inflections, common suffixes and prefixes, other spellings of a known word, and compounds of two known words.
-Each rule names the base word it needs and what its phones become, so ``WordRules`` can apply one rule to the
-result of another (``UNBLUSHINGLY`` = ``UN`` + ``BLUSH`` + ``ING`` + ``LY``).
+Inflections, common suffixes and prefixes, and other spellings of a known word. Each rule names the base word
+it needs and what its phones become, so ``WordRules`` can apply one rule to the result of another
+(``UNBLUSHINGLY`` = ``UN`` + ``BLUSH`` + ``ING`` + ``LY``).
+
+Only rules that are right more often than the grapheme-to-phoneme model that answers otherwise are here:
+``recipes/g2p/RESULTS.md`` has the comparison. Compounds of two known words, ``RE-``, ``-ER``, ``-EST`` and
+``-Y`` are not among them: too many names and short words look as if they were made so.
 """
 
 import re
@@ -65,14 +69,12 @@ SUFFIXES = (
     Suffix("'VE", _append("AH", "V")),
     Suffix("'RE", _append("ER")),
     Suffix("IES", _append("Z"), "Y"),
-    Suffix("ES", _plural, after=re.compile("([SXZO]|CH|SH)$")),
     Suffix("S", _plural, after=re.compile("[^SX]$")),
+    Suffix("ES", _plural, after=re.compile("([SXZO]|CH|SH)$")),
     Suffix("IED", _append("D"), "Y"),
     Suffix("ED", _past, joined=True),
     Suffix("IN'", _append("IH", "N"), joined=True),
     Suffix("ING", _append("IH", "NG"), joined=True),
-    Suffix("IER", _append("ER"), "Y"),
-    Suffix("IEST", _append("AH", "S", "T"), "Y"),
     Suffix("INESS", _append("N", "AH", "S"), "Y"),
     Suffix("ILY", _replace_last("AH", "L", "IY"), "Y"),
     Suffix("NESS", _append("N", "AH", "S")),
@@ -84,20 +86,16 @@ SUFFIXES = (
     Suffix("LY", lambda base: (*base[:-2], "L", "IY"), "LE", after=re.compile("...[BPTDGKF]$")),
     Suffix("ALLY", _append("L", "IY"), after=re.compile("IC$")),
     Suffix("LY", _adverb),
-    Suffix("ER", _append("ER"), joined=True),
-    Suffix("EST", _append("AH", "S", "T"), joined=True),
     Suffix("ETH", _append("IH", "TH"), joined=True),
     Suffix("ISH", _append("IH", "SH"), joined=True),
     Suffix("ABLE", _append("AH", "B", "AH", "L"), joined=True),
     Suffix("IZE", _append("AY", "Z")),
     Suffix("ISM", _append("IH", "Z", "AH", "M")),
-    Suffix("Y", _append("IY"), joined=True),
 )
 
 PREFIXES: tuple[tuple[str, Pronunciation], ...] = (
     ("UN", ("AH", "N")),
     ("NON", ("N", "AA", "N")),
-    ("RE", ("R", "IY")),
     ("MIS", ("M", "IH", "S")),
     ("DIS", ("D", "IH", "S")),
     ("FORE", ("F", "AO", "R")),
@@ -162,7 +160,6 @@ class WordRules:
             self._by_suffix(word, depth - 1)
             or self._by_spelling(word, depth - 1)
             or self._by_prefix(word, depth - 1)
-            or self._by_compound(word)
         )
 
     def _by_suffix(self, word: str, depth: int) -> tuple[Pronunciation, ...]:
@@ -184,15 +181,6 @@ class WordRules:
             long_enough = word.startswith(letters) and len(word) > len(letters) + 3
             if long_enough and (found := self._derive(word[len(letters) :], depth)):
                 return tuple((*phones, *rest) for rest in found)
-        return ()
-
-    def _by_compound(self, word: str) -> tuple[Pronunciation, ...]:
-        """The split into two known words of at least four letters whose shorter part is the longest."""
-        splits = sorted(range(4, len(word) - 3), key=lambda cut: abs(2 * cut - len(word)))
-        for cut in splits:
-            first, second = self._dictionary.get(word[:cut]), self._dictionary.get(word[cut:])
-            if first and second:
-                return tuple((*a, *b) for a in first[:2] for b in second[:2])
         return ()
 
 
