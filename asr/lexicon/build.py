@@ -81,7 +81,7 @@ def _guess(words: list[str], guess: Guess | None) -> Dictionary:
     if guess is None:
         return {}
     spelled = [word for word in words if re.fullmatch("[A-Z']*[A-Z][A-Z']*", word)]
-    owners = [re.sub(r"(?<=[A-Z]{2})'S$|(?<=[A-Z]S)'$", "", word) for word in spelled]
+    owners = [re.sub(r"(?<=[A-Z]{3})'S$|(?<=[A-Z]{2}S)'$", "", word) for word in spelled]
     answers = guess(list(dict.fromkeys(owners)))
     guessed = {
         word: tuple(phones for phones, score in best if score > best[0][1] - _PLAUSIBLE)
