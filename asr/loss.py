@@ -15,6 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Where probabilities could underflow, the loss is computed again in logarithms: a frame's least likely
+# token by float32's exponential, or a target beside the likeliest path by float64's products.
+LARGEST_GAP, LARGEST_DEFICIT = 80.0, 600.0
+
 
 def frames_needed(labels: list[int]) -> int:
     """Fewest encoder frames that can emit these labels: one each, and a blank between equal neighbours."""
@@ -41,7 +45,7 @@ def ctc_loss(logits: Tensor, lengths: Tensor, targets: Tensor, target_lengths: T
 
 def _native_ctc_loss(logits: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
     # 2-D int64 targets: cuDNN's kernel, which is not reproducible, is never chosen.
-    losses = functional.ctc_loss(
+    losses: Tensor = functional.ctc_loss(
         logits.log_softmax(-1).transpose(0, 1),
         targets.clamp(min=1),
         lengths,
@@ -49,7 +53,10 @@ def _native_ctc_loss(logits: Tensor, lengths: Tensor, targets: Tensor, target_le
         reduction="none",
         zero_infinity=True,
     )
-    return losses * (target_lengths >= 0)
+    later = torch.arange(1, targets.shape[1], device=targets.device)
+    repeats = (targets[:, 1:] == targets[:, :-1]) & (later < target_lengths.unsqueeze(1))
+    impossible = target_lengths + repeats.sum(1) > lengths
+    return losses.masked_fill(impossible, math.inf).masked_fill(target_lengths < 0, 0.0)
 
 
 class _CTCLoss(torch.autograd.Function):
@@ -70,11 +77,11 @@ class _CTCLoss(torch.autograd.Function):
             # Too few frames, or a target so unlikely that probabilities underflow: ask in logarithms.
             lost = result.isinf()
             with torch.enable_grad():
-                again = logits.detach()[lost].requires_grad_()
+                again = logits.detach()[lost].double().requires_grad_()
                 loss = _native_ctc_loss(again, lengths[lost], targets[lost], target_lengths[lost])
                 (slope,) = torch.autograd.grad(loss.sum(), again)
-            torch.from_numpy(gradient)[lost] = slope
-            result[lost] = loss.detach().masked_fill(loss == 0, math.inf)
+            torch.from_numpy(gradient)[lost] = slope.float()
+            result[lost] = loss.detach().float()
         ctx.save_for_backward(torch.from_numpy(gradient))
         return result
 
@@ -86,7 +93,10 @@ class _CTCLoss(torch.autograd.Function):
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def _utterance_kernel(logits, target, gradient):  # type: ignore[no-untyped-def]
-    """Loss of one utterance; writes d(loss)/d(logits) ``(frames, tokens)``."""
+    """Loss of one utterance; writes d(loss)/d(logits) ``(frames, tokens)``.
+
+    Infinite (and the gradient without meaning) where the frames do not suffice or precision might not.
+    """
     frames, tokens = logits.shape
     states = 2 * len(target) + 1
     if frames == 0:
@@ -98,12 +108,16 @@ def _utterance_kernel(logits, target, gradient):  # type: ignore[no-untyped-def]
         if position and target[position] != target[position - 1]:
             skips[2 * position + 1] = 1.0
     probabilities = np.empty((frames, tokens))
+    log_best = 0.0
     for t in range(frames):
         highest = logits[t].max()
+        if highest - logits[t].min() > LARGEST_GAP:
+            return math.inf
         total = 0.0
         for token in range(tokens):
             probabilities[t, token] = math.exp(logits[t, token] - highest)
             total += probabilities[t, token]
+        log_best -= math.log(total)
         for token in range(tokens):
             probabilities[t, token] /= total
 
@@ -134,6 +148,8 @@ def _utterance_kernel(logits, target, gradient):  # type: ignore[no-untyped-def]
     if not ending > 0.0:
         return math.nan if math.isnan(ending) else math.inf
     log_likelihood += math.log(ending)
+    if log_best - log_likelihood > LARGEST_DEFICIT:
+        return math.inf
 
     # Two trailing zeros stand for the states after the last one.
     beta = np.zeros(states + 2)
@@ -160,6 +176,8 @@ def _utterance_kernel(logits, target, gradient):  # type: ignore[no-untyped-def]
             mass = alpha[t, s + 2] * beta[s]
             occupancy[labels[s]] += mass
             total += mass
+        if not total > 0.0:
+            return math.inf
         for token in range(tokens):
             gradient[t, token] = probabilities[t, token] - occupancy[token] / total
     return -log_likelihood
