@@ -91,13 +91,11 @@ class WaveformAugmentation:
         self._noises = _read_sounds(config.noise.manifest, sample_rate)
         self._responses = _read_sounds(config.reverberation.manifest, sample_rate)
 
-    def draw_speed(self, draw: np.random.Generator) -> float:
-        """The speed of an utterance; drawn first, since lengths of batches depend on it."""
-        return float(draw.choice(self.config.speed))
-
     def __call__(self, waveform: Tensor, speed: float, draw: np.random.Generator) -> Tensor:
         """Vary ``(samples,)``; the level of the speech stays in [-1, 1] only if it was and gain allows."""
         config = self.config
+        if not len(waveform):
+            return waveform
         if speed != 1.0:
             waveform = self._resamplers[speed](waveform)
         if draw.random() < config.reverberation.probability:
@@ -127,8 +125,9 @@ class WaveformAugmentation:
             noise = noise.roll(-start).repeat(-(-len(waveform) // len(noise)))[: len(waveform)]
         else:
             noise = coloured_noise(len(waveform), draw.uniform(0.0, 2.0), draw)
-        snr = torch.tensor(draw.uniform(*self.config.noise.snr), dtype=torch.float32)
-        return torchaudio.functional.add_noise(waveform, noise, snr)
+        ratio = 10 ** (draw.uniform(*self.config.noise.snr) / 20)
+        # Written out: torchaudio's add_noise makes silent noise infinitely loud.
+        return waveform + noise * (waveform.norm() / (noise.norm().clamp(min=1e-9) * ratio))
 
 
 def synthetic_response(rt60: float, sample_rate: int, draw: np.random.Generator) -> Tensor:
@@ -168,7 +167,7 @@ class SpecAugment(nn.Module):
             return features
         _, frames, bins = features.shape
         every_bin = torch.full_like(lengths, bins)
-        widest = (lengths * config.time_share).clamp(max=config.time_width)
+        widest = (lengths * config.time_share).floor().clamp(max=config.time_width)
         masked = self._masks(config.time_masks, lengths, widest, frames).unsqueeze(2) | self._masks(
             config.frequency_masks, every_bin, every_bin.clamp(max=config.frequency_width), bins
         ).unsqueeze(1)

@@ -5,6 +5,7 @@ provenance), ``model.safetensors`` and the tokens of each head.
 """
 
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,13 +160,24 @@ def build_tokenizer(
     head: HeadConfig, pronunciations: dict[str, tuple[str, ...]] | None = None, folder: Path | None = None
 ) -> Tokenizer:
     """The tokenizer of a head, before training; tokens of a trained one come from its directory."""
-    if head.units not in UNITS:
-        raise UserError(f"units: {head.units!r} is not one of {', '.join(UNITS)}")
     if head.units == "wordpieces":
         return WordPieceTokenizer((folder or Path()) / head.wordpieces)
     if head.units == "phones":
         return PhoneTokenizer(pronunciations=pronunciations)
     return CharacterTokenizer()
+
+
+def check_heads(heads: dict[str, HeadConfig], layers: int) -> None:
+    """Raise :class:`UserError` for heads that an encoder of so many layers cannot have."""
+    if not heads:
+        raise UserError("heads: there must be at least one")
+    for name, head in heads.items():
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+            raise UserError(f"heads.{name}: a head's name is made of letters, digits, - and _")
+        if head.units not in UNITS:
+            raise UserError(f"heads.{name}.units: {head.units!r} is not one of {', '.join(UNITS)}")
+        if not 0 <= head.layer <= layers:
+            raise UserError(f"heads.{name}.layer: {head.layer} is not a layer; the encoder has {layers}")
 
 
 def tokens_file(name: str, heads: dict[str, HeadConfig]) -> str:
@@ -202,13 +214,19 @@ def load_network(name: str | os.PathLike[str]) -> Model:
     tokenizers = {head: _read_tokenizer(path, head, config) for head in config.heads}
     model = Model(config, tokenizers)
     try:
-        weights = {key: value.float() for key, value in load_file(path / WEIGHTS).items()}
-        model.load_state_dict(model.state_dict() | weights)
-        missing = {key for key, _ in model.named_parameters()} - weights.keys()
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise UserError(f"{path / WEIGHTS}: does not fit {CONFIG} ({_first_line(error)})") from error
-    if missing:
-        raise UserError(f"{path / WEIGHTS}: lacks {', '.join(sorted(missing)[:3])}")
+        weights = load_file(path / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path / WEIGHTS}: damaged, or not safetensors ({_first_line(error)})") from error
+    for key, parameter in model.named_parameters():
+        stored = weights.pop(key, None)
+        if stored is None or stored.shape != parameter.shape:
+            found = "is missing" if stored is None else f"has the shape {tuple(stored.shape)}"
+            raise UserError(
+                f"{path / WEIGHTS}: {key} {found}; {CONFIG} and the tokens say {tuple(parameter.shape)}"
+            )
+        parameter.data.copy_(stored)
+    if weights:
+        raise UserError(f"{path / WEIGHTS}: {min(weights)} is no part of what {CONFIG} says")
     return model.eval()
 
 
@@ -245,9 +263,13 @@ def read_config(path: Path) -> ModelConfig:
     try:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), content))
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{source}: not a model's configuration ({_first_line(error)})") from error
-    assert isinstance(config, ModelConfig)
+        assert isinstance(config, ModelConfig)
+        config.encoder.check()
+        check_heads(config.heads, config.encoder.layers)
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, TypeError, ValueError, UserError) as error:
+        key = getattr(error, "full_key", None)
+        reason = f"{key}: {_first_line(error)}" if key else _first_line(error)
+        raise UserError(f"{source}: not a model's configuration ({reason})") from error
     return config
 
 
