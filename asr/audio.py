@@ -92,6 +92,17 @@ class AudioReader:
                 return
 
 
+class _ForwardFile(soundfile.SoundFile):
+    """A file that is read onwards only.
+
+    soundfile seeks to where it is after every read, upon which an MP3 decoder loses what earlier frames
+    hold of the next one: samples at the edges of blocks would differ from those of the whole file.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class _Damage(Exception):
     """A read that failed; ``samples`` came before."""
 
@@ -261,8 +272,8 @@ def _open_sound(path: str, raw: RawFormat | None) -> soundfile.SoundFile:
     except OSError as error:
         raise UserError(f"{escape_name(path)}: cannot be opened ({error.strerror})") from error
     if raw is None:
-        return soundfile.SoundFile(descriptor, closefd=True)
-    return soundfile.SoundFile(
+        return _ForwardFile(descriptor, closefd=True)
+    return _ForwardFile(
         descriptor,
         closefd=True,
         format="RAW",

@@ -104,6 +104,15 @@ def test_resampling_equals_torchaudio() -> None:
     assert torch.allclose(Resampler(44_100, RATE).process(noise, final=True), expected, atol=2e-4)
 
 
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "flac"])
+def test_reading_by_blocks_equals_the_whole(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 5 * RATE)
+    path = write(tmp_path / f"a.{suffix}", noise)
+    whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    with open_audio(path) as reader:
+        assert np.array_equal(np.concatenate(list(reader.blocks(3_333))), whole)
+
+
 def test_raw_samples(tmp_path: Path) -> None:
     path = tmp_path / "a.pcm"
     stereo = np.stack([TONE, TONE / 2], axis=1)
