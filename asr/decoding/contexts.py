@@ -1,0 +1,209 @@
+"""What has been said and what it scores: words, letters of unknown words, tokens; compiled.
+
+Everything that asks a language model is here. A context's symbol is one number: words of the lexicon
+first, then tokens, then the nodes where an unknown word leaves the lexicon's tree.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.decoding.hotwords import follow
+from asr.decoding.records import Number, Record, empty_table, internal, mixed
+from asr.lm.query import NGramArrays, advance
+from asr.lm.table import END_ID, UNKNOWN_ID
+
+#: The symbol that ends a word outside the lexicon.
+UNKNOWN_END = -2
+
+#: Numbers that steer the search; those not explained here are as in :class:`BeamConfig`. ``separator``: the
+#: token between words, -1 where the units have none. ``words``, ``tokens``: how many there are.
+#: ``has_lexicon``: words are looked up in a tree; else tokens follow each other freely. ``has_lm``: there is
+#: a language model of words; ``has_spelling_lm``: one of tokens. ``…_state``: states at the start (and, of
+#: the token model, at the start of every spelled word). ``most_gained``: an upper bound of what a pending
+#: prefix's context adds to its score. ``most_completed``: the most words that one token can complete.
+OPTIONS = np.dtype(
+    [
+        ("beam_size", np.int64),
+        ("beam_threshold", np.float64),
+        ("token_threshold", np.float64),
+        ("max_tokens", np.int64),
+        ("lm_weight", np.float64),
+        ("word_score", np.float64),
+        ("unknown_score", np.float64),
+        ("spelling_score", np.float64),
+        ("open_vocabulary", np.bool_),
+        ("sum_alignments", np.bool_),
+        ("recombine", np.bool_),
+        ("has_lexicon", np.bool_),
+        ("has_lm", np.bool_),
+        ("has_spelling_lm", np.bool_),
+        ("has_hotwords", np.bool_),
+        ("separator", np.int64),
+        ("words", np.int64),
+        ("tokens", np.int64),
+        ("lm_state", np.int64),
+        ("spelling_state", np.int64),
+        ("hotword_state", np.int64),
+        ("most_gained", np.float64),
+        ("most_completed", np.int64),
+    ],
+    align=True,
+)
+
+
+@internal
+def make_first_context(contexts: NDArray, options: Record) -> None:
+    """Context 0: nothing has been said."""
+    context = contexts[0]
+    context.score = 0.0
+    context.parent = -1
+    context.symbol = -1
+    context.lm_state = options.lm_state
+    context.spelling_state = options.spelling_state
+    context.hotword_state = options.hotword_state
+
+
+@internal
+def resolve(
+    pending: NDArray,
+    count: int,
+    contexts: NDArray,
+    table: NDArray[np.int32],
+    context_count: int,
+    options: Record,
+    nodes: NDArray,
+    lm_ids: NDArray[np.int32],
+    lm: NGramArrays,
+    spelling_ids: NDArray[np.int32],
+    spelling_lm: NGramArrays,
+    hotword_states: NDArray,
+    hotword_edges: NDArray,
+) -> int:
+    """Give the ``count`` pending prefixes their contexts; returns the new number of contexts.
+
+    Those with the symbol -1 have theirs.
+    """
+    for position in range(count):
+        prefix = pending[position]
+        if prefix.symbol == -1:
+            continue
+        leaves = prefix.exit >= 0
+        for step in range(2 if leaves else 1):
+            symbol = np.int64(prefix.symbol)
+            if leaves and step == 0:
+                symbol = options.words + options.tokens + prefix.exit
+            number = _interned(contexts, table, context_count, np.int64(prefix.context), symbol)
+            prefix.context = number
+            if number < context_count:
+                continue
+            context_count += 1
+            context = contexts[number]
+            parent = contexts[context.parent]
+            word, token, heeded = np.int64(-1), np.int64(-1), np.int64(-2)
+            if symbol == UNKNOWN_END:
+                token = options.separator
+                context.score += options.word_score
+            elif symbol < options.words:
+                word, heeded = np.int64(lm_ids[symbol]), symbol
+                context.score += options.word_score
+            elif symbol < options.words + options.tokens:
+                token = symbol - options.words
+                context.score += options.spelling_score
+                if not options.has_lexicon:
+                    heeded = token
+            else:
+                # An unknown word breaks off every phrase of hotwords: -1 is no symbol of theirs.
+                word, heeded = np.int64(UNKNOWN_ID), np.int64(-1)
+                context.score += options.unknown_score
+            if options.has_lm and word >= 0:
+                score, state = advance(lm, np.int64(parent.lm_state), word)
+                context.lm_state = state
+                context.score += options.lm_weight * score
+                if symbol < options.words and word == UNKNOWN_ID:
+                    context.score += options.unknown_score
+            if options.has_hotwords and heeded > -2:
+                gain, state = follow(hotword_states, hotword_edges, np.int64(parent.hotword_state), heeded)
+                context.hotword_state = state
+                context.score += gain
+            if symbol >= options.words + options.tokens:
+                # The tokens so far, from the root down: each time the one below the last.
+                last, node = np.int64(0), np.int64(prefix.exit)
+                while last != node:
+                    below = node
+                    while nodes[below].parent != last:
+                        below = np.int64(nodes[below].parent)
+                    last = below
+                    context.score += options.spelling_score
+                    if options.has_spelling_lm:
+                        spelled = np.int64(spelling_ids[nodes[below].token])
+                        score, state = advance(spelling_lm, np.int64(context.spelling_state), spelled)
+                        context.spelling_state = state
+                        context.score += options.lm_weight * score
+            elif options.has_spelling_lm and token >= 0:
+                spelled = np.int64(spelling_ids[token])
+                score, state = advance(spelling_lm, np.int64(context.spelling_state), spelled)
+                context.spelling_state = options.spelling_state if symbol == UNKNOWN_END else state
+                context.score += options.lm_weight * score
+    return context_count
+
+
+@internal
+def add_final_scores(
+    scores: NDArray[np.float64],
+    numbers: NDArray[np.int32],
+    count: int,
+    contexts: NDArray,
+    options: Record,
+    lm: NGramArrays,
+    spelling_lm: NGramArrays,
+    hotword_states: NDArray,
+    hotword_edges: NDArray,
+) -> None:
+    """Add to ``scores`` those of the contexts in ``numbers``, and of the utterance's end after them."""
+    for position in range(count):
+        context = contexts[numbers[position]]
+        score = context.score
+        if options.has_lm:
+            score += options.lm_weight * advance(lm, np.int64(context.lm_state), np.int64(END_ID))[0]
+        elif options.has_spelling_lm and not options.has_lexicon:
+            state = np.int64(context.spelling_state)
+            score += options.lm_weight * advance(spelling_lm, state, np.int64(END_ID))[0]
+        if options.has_hotwords:
+            state = np.int64(context.hotword_state)
+            if not options.has_lexicon and options.separator >= 0:
+                gain, state = follow(hotword_states, hotword_edges, state, options.separator)
+                score += gain
+            score -= hotword_states[state].advance
+        scores[position] += score
+
+
+@internal
+def rehashed(contexts: NDArray, count: int, entries: int) -> NDArray[np.int32]:
+    """A hash table of the contexts with room for so many entries."""
+    table = empty_table(entries)
+    size = len(table)
+    for number in range(1, count):
+        slot = mixed(contexts[number].parent, contexts[number].symbol, 0, 0) & (size - 1)
+        while table[slot] >= 0:
+            slot = (slot + 1) & (size - 1)
+        table[slot] = number
+    return table
+
+
+@internal
+def _interned(
+    contexts: NDArray, table: NDArray[np.int32], count: int, parent: Number, symbol: Number
+) -> Number:
+    """The number of the context that follows ``parent`` with ``symbol``; a new one is ``count``."""
+    mask = len(table) - 1
+    slot = mixed(parent, symbol, 0, 0) & mask
+    while table[slot] >= 0:
+        number = np.int64(table[slot])
+        if contexts[number].parent == parent and contexts[number].symbol == symbol:
+            return number
+        slot = (slot + 1) & mask
+    table[slot] = count
+    contexts[count] = contexts[parent]
+    contexts[count].parent = parent
+    contexts[count].symbol = symbol
+    return count

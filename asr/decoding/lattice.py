@@ -1,0 +1,189 @@
+"""What the search leaves behind, read backwards: alignments, n-best readings, posteriors of words.
+
+The search's links (a prefix that gave way to another with the same future) make a lattice:
+whoever went through the winner could as well have gone through the loser, at the difference of their scores.
+"""
+
+import heapq
+from collections.abc import Iterator
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asr.decoding.search import SearchResult
+
+_NO_FRAME = 1 << 30
+#: Records less probable than this are not asked whether they agree.
+_NEGLIGIBLE = 1e-5
+
+
+class Alignment(NamedTuple):
+    """Tokens of a reading in their order; token -1 ends a word without a token.
+
+    Attributes:
+        tokens: int32 (n).
+        frames: int32 (n).
+        contexts: int32 (n): the context that the token completed, or -1.
+        records: int32 (n): the trace records.
+    """
+
+    tokens: NDArray[np.int32]
+    frames: NDArray[np.int32]
+    contexts: NDArray[np.int32]
+    records: NDArray[np.int32]
+
+
+class Reading(NamedTuple):
+    """A reading's score and alignment."""
+
+    score: float
+    alignment: Alignment
+
+
+@njit(cache=True, nogil=True)
+def alignment_of(
+    traces: NDArray, last: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """The fields of :class:`Alignment` of the alignment that ends with record ``last``."""
+    length, trace = 0, last
+    while trace > 0:
+        length += 1
+        trace = traces[trace].previous
+    tokens, frames = np.empty(length, np.int32), np.empty(length, np.int32)
+    contexts, records = np.empty(length, np.int32), np.empty(length, np.int32)
+    trace = last
+    for position in range(length - 1, -1, -1):
+        tokens[position] = traces[trace].token
+        frames[position] = traces[trace].frame
+        contexts[position] = traces[trace].context
+        records[position] = trace
+        trace = traces[trace].previous
+    return tokens, frames, contexts, records
+
+
+def readings(result: SearchResult) -> Iterator[Reading]:
+    """All readings of the lattice, best first; some differ in their alignment only.
+
+    The score of a reading that gave way on its way is estimated: as far behind as it was when it did.
+    """
+    alternatives: dict[int, list[tuple[float, int, int]]] = {}
+    for difference, winner, loser, frame in result.links.tolist():
+        alternatives.setdefault(winner, []).append((difference, loser, frame))
+    order = count()
+    waiting: list[tuple[float, int, int, tuple[Alignment, ...]]] = [
+        (-score, next(order), int(trace), ())
+        for score, trace in zip(result.final_scores.tolist(), result.final_traces.tolist(), strict=True)
+    ]
+    heapq.heapify(waiting)
+    while waiting:
+        cost, _, trace, behind = heapq.heappop(waiting)
+        part = Alignment(*alignment_of(result.traces, trace))
+        yield Reading(-cost, _joined((part, *behind)))
+        # Others gave way to this reading while it waited: between one token and the next.
+        following = [*part.frames.tolist(), int(behind[0].frames[0]) if behind else _NO_FRAME]
+        for position, record in enumerate([0, *part.records.tolist()]):
+            for difference, loser, frame in alternatives.get(record, ()):
+                if frame < following[position]:
+                    rest = Alignment(*(values[position:] for values in part))
+                    behind_loser = (rest, *behind) if len(rest.tokens) else behind
+                    heapq.heappush(waiting, (cost - difference, next(order), loser, behind_loser))
+
+
+def _joined(parts: tuple[Alignment, ...]) -> Alignment:
+    return Alignment(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def trace_posteriors(result: SearchResult, scale: float) -> NDArray[np.float64]:
+    """The probability that a reading drawn from the lattice goes through each trace record.
+
+    Args:
+        result: What the search found.
+        scale: Factor of the scores; below 1, since acoustic scores of neighbouring frames, which the search
+            adds as if they were independent, are not.
+    """
+    return _posteriors(result.traces, result.links, result.final_traces, result.final_scores, scale)
+
+
+def agreement(
+    result: SearchResult, posteriors: NDArray[np.float64], alignment: Alignment
+) -> NDArray[np.float64]:
+    """How sure each token of a reading is: float64 (n), 1 where it completes no context.
+
+    The posterior of all records that say the same there: the same word, ending at nearly the same time
+    (Wessel et al. 2001, "Confidence measures for large vocabulary continuous speech recognition").
+    """
+    return _agreeing(result.contexts, result.traces, posteriors, alignment.frames, alignment.contexts)
+
+
+@njit(cache=True, nogil=True)
+def _posteriors(
+    traces: NDArray,
+    links: NDArray,
+    final_traces: NDArray[np.int32],
+    final_scores: NDArray[np.float64],
+    scale: float,
+) -> NDArray[np.float64]:
+    """By one walk back through time: float64 (records)."""
+    passed = np.zeros(len(traces))
+    best, total = -np.inf, 0.0
+    for score in final_scores:
+        best = max(best, score)
+    for score in final_scores:
+        total += np.exp(scale * (score - best))
+    for position in range(len(final_traces)):
+        passed[final_traces[position]] += np.exp(scale * (final_scores[position] - best)) / total
+    shares, before = np.ones(len(traces)), np.zeros(len(traces))
+    link = len(links)
+    for record in range(len(traces) - 1, -1, -1):
+        # Until its frame a reading was with the previous record; who gave way to that since has a share.
+        while link > 0 and links[link - 1].frame >= traces[record].frame:
+            frame, first = links[link - 1].frame, link
+            while first > 0 and links[first - 1].frame == frame:
+                first -= 1
+                winner = links[first].winner
+                before[winner] = passed[winner]
+                shares[winner] += np.exp(scale * links[first].difference)
+            for position in range(first, link):
+                winner, loser = links[position].winner, links[position].loser
+                moved = before[winner] * np.exp(scale * links[position].difference) / shares[winner]
+                passed[winner] -= moved
+                passed[loser] += moved
+            for position in range(first, link):
+                shares[links[position].winner] = 1.0
+            link = first
+        if record > 0:
+            passed[traces[record].previous] += passed[record]
+    return passed
+
+
+@njit(cache=True, nogil=True)
+def _agreeing(
+    contexts: NDArray,
+    traces: NDArray,
+    posteriors: NDArray[np.float64],
+    frames: NDArray[np.int32],
+    path: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    likely, count = np.empty(len(traces), np.int32), 0
+    for record in range(len(traces)):
+        if posteriors[record] > _NEGLIGIBLE and traces[record].context >= 0:
+            likely[count] = record
+            count += 1
+    agreeing = np.ones(len(path))
+    begin = -1
+    for position in range(len(path)):
+        if path[position] < 0:
+            continue
+        symbol, end = contexts[path[position]].symbol, frames[position]
+        slack = max(1, (end - begin) // 2)
+        total = 0.0
+        for place in range(count):
+            record = traces[likely[place]]
+            if contexts[record.context].symbol == symbol and abs(record.frame - end) <= slack:
+                total += posteriors[likely[place]]
+        agreeing[position] = min(total, 1.0)
+        begin = end
+    return agreeing

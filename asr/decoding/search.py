@@ -1,0 +1,488 @@
+"""CTC prefix beam search over one utterance, compiled.
+
+A prefix carries the log-probabilities of all its alignments that end in a blank and of those that end in
+its last token (Graves & Jaitly 2014, "Towards end-to-end speech recognition with recurrent neural
+networks"; Hannun et al. 2014, "First-pass large vocabulary continuous speech recognition using
+bi-directional recurrent DNNs"). What a prefix has said is a *context*: words of the lexicon, letters of
+words outside it, or tokens where there is no lexicon. Equal contexts are one record, so that alignments and
+pronunciations that say the same meet again and are summed. A prefix inside a word stands at a node of the
+lexicon's tree and is scored with the best unigram below it until the word is complete (look-ahead).
+
+Of two prefixes whose futures are equal (same node, same states of language models and hotwords) the one
+that is behind in every respect is taken out; a link remembers it for n-best lists and confidences.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asr.decoding.candidates import (
+    BLANK,
+    NEVER,
+    OUTSIDE,
+    insert,
+    lowest_score,
+    make_start,
+    placed_anew,
+    recombine,
+    score_all,
+    select,
+    stay,
+    stay_all,
+)
+from asr.decoding.contexts import UNKNOWN_END, add_final_scores, make_first_context, rehashed, resolve
+from asr.decoding.records import (
+    CONTEXT,
+    LINK,
+    PENDING,
+    PREFIX,
+    TRACE,
+    Number,
+    Record,
+    add,
+    empty_table,
+    grown,
+    internal,
+    kth_largest,
+)
+from asr.lm.query import NGramArrays
+
+
+class SearchModel(NamedTuple):
+    """What stays the same from utterance to utterance: the first arguments of :func:`search`.
+
+    Attributes:
+        options: One record of ``OPTIONS``.
+        nodes, endings: The lexicon's tree.
+        look_ahead: float32 (nodes): the best that a word below the node scores by itself.
+        lm_ids: int32 (words): ids of the lexicon's words in the language model.
+        lm: The language model of words.
+        spelling_ids: int32 (vocabulary): ids of the tokens in the token model.
+        spelling_lm: The language model of tokens.
+        hotword_states, hotword_edges: Automaton over words, or over tokens where there is no lexicon.
+    """
+
+    options: NDArray
+    nodes: NDArray
+    endings: NDArray[np.int32]
+    look_ahead: NDArray[np.float32]
+    lm_ids: NDArray[np.int32]
+    lm: NGramArrays
+    spelling_ids: NDArray[np.int32]
+    spelling_lm: NGramArrays
+    hotword_states: NDArray
+    hotword_edges: NDArray
+
+
+class SearchResult(NamedTuple):
+    """What the search found.
+
+    Attributes:
+        contexts: Records of ``CONTEXT``.
+        traces: Records of ``TRACE``.
+        links: Records of ``LINK``, in the order of their frames.
+        final_contexts: int32 (readings): the contexts that the utterance may end with. If all prefixes are
+            inside words at the end, these words are left out.
+        final_scores: float64 (readings).
+        final_traces: int32 (readings): the last record of each best alignment.
+    """
+
+    contexts: NDArray
+    traces: NDArray
+    links: NDArray
+    final_contexts: NDArray[np.int32]
+    final_scores: NDArray[np.float64]
+    final_traces: NDArray[np.int32]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def search(
+    options_array: NDArray,
+    nodes: NDArray,
+    endings: NDArray[np.int32],
+    look_ahead: NDArray[np.float32],
+    lm_ids: NDArray[np.int32],
+    lm: NGramArrays,
+    spelling_ids: NDArray[np.int32],
+    spelling_lm: NGramArrays,
+    hotword_states: NDArray,
+    hotword_edges: NDArray,
+    emissions: NDArray[np.float32],
+) -> tuple[
+    NDArray,
+    NDArray,
+    NDArray,
+    NDArray[np.int32],
+    NDArray[np.float64],
+    NDArray[np.int32],
+]:
+    """Search the best readings of one utterance.
+
+    Args: those of :class:`SearchModel`, and
+        emissions: Log-probabilities (frames, vocabulary), C-contiguous, without NaN.
+
+    Returns:
+        The fields of :class:`SearchResult`.
+    """
+    options = options_array[0]
+    summing, recombining = options.sum_alignments, options.recombine
+    frames, vocabulary = emissions.shape
+    contexts, context_count = np.empty(1024, CONTEXT), np.int64(1)
+    context_table = empty_table(2048)
+    make_first_context(contexts, options)
+    traces, trace_count = np.empty(1024, TRACE), np.int64(1)
+    links, link_count = np.empty(256, LINK), np.int64(0)
+    candidates, table = np.empty(1024, PREFIX), empty_table(512)
+    beam, beam_count = np.empty(256, PREFIX), np.int64(1)
+    pending = np.empty(256, PENDING)
+    scratch = np.empty(max(1024, vocabulary), np.float64)
+    kept = np.empty(vocabulary, np.int32)
+    allowed = np.zeros(vocabulary, np.bool_)
+    make_start(beam, traces, options.has_lexicon)
+
+    for frame in range(frames):
+        row = emissions[frame]
+        kept_count = _choose_tokens(row, options, kept, allowed, scratch)
+        silence = np.float64(row[BLANK])
+        if options.separator >= 0:
+            silence = add(silence, np.float64(row[options.separator]), summing)
+        if kept_count == 0:
+            stay_all(beam, beam_count, row, silence, summing)
+            continue
+
+        # Prefixes that stay as they are.
+        candidates = grown(candidates, beam_count)
+        for number in range(beam_count):
+            candidates[number] = beam[number]
+            stay(candidates[number], row, silence, summing)
+        table = placed_anew(candidates, contexts, beam_count, 2 * beam_count, recombining)
+        count, pending_count = beam_count, np.int64(0)
+        best = NEVER
+        for number in range(beam_count):
+            best = max(best, candidates[number].score)
+
+        # Prefixes that are a token longer: inside a word at once, others when their contexts are known.
+        for number in range(beam_count):
+            room = _room(beam[number], options, nodes)
+            candidates = grown(candidates, count + room)
+            pending = grown(pending, pending_count + room)
+            if 2 * (count + room) > len(table):
+                table = placed_anew(candidates, contexts, count, 2 * (count + room), recombining)
+            count, pending_count, best = _extend(
+                beam[number], row, options, nodes, endings, look_ahead, kept, kept_count, allowed,
+                contexts, candidates, table, count, pending, pending_count, best,
+            )  # fmt: skip
+        pending_count = _thinned(pending, pending_count, contexts, best - options.beam_threshold, options)
+        contexts = grown(contexts, context_count + 2 * pending_count)
+        if 2 * (context_count + 2 * pending_count) > len(context_table):
+            context_table = rehashed(contexts, context_count, 2 * (context_count + 2 * pending_count))
+        context_count = resolve(
+            pending, pending_count, contexts, context_table, context_count, options, nodes,
+            lm_ids, lm, spelling_ids, spelling_lm, hotword_states, hotword_edges,
+        )  # fmt: skip
+        candidates = grown(candidates, count + pending_count)
+        if 2 * (count + pending_count) > len(table):
+            table = placed_anew(candidates, contexts, count, 2 * (count + pending_count), recombining)
+        for number in range(pending_count):
+            prefix = pending[number]
+            bonus = contexts[prefix.context].score
+            if prefix.mass + bonus >= best - options.beam_threshold:
+                best = max(best, prefix.mass + bonus)
+                count = insert(
+                    candidates, table, contexts, count, options, prefix.context, prefix.node, prefix.last,
+                    prefix.mass, bonus, prefix.trace, prefix.fresh,
+                )  # fmt: skip
+
+        # The best of them all.
+        traces = grown(traces, trace_count + 2 * count)
+        links = grown(links, link_count + count)
+        best = score_all(candidates, count, summing)
+        if recombining:
+            link_count, trace_count = recombine(
+                candidates, count, frame, traces, trace_count, links, link_count
+            )
+        if count > len(scratch):
+            scratch = np.empty(2 * count, np.float64)
+        lowest = lowest_score(candidates, count, best - options.beam_threshold, options.beam_size, scratch)
+        if min(count, options.beam_size) >= len(beam):
+            beam = np.empty(2 * min(count, options.beam_size), PREFIX)
+        beam_count, trace_count = select(
+            candidates, count, lowest, options.beam_size, beam, frame, traces, trace_count
+        )
+
+    # The last words are complete without a separator.
+    pending = np.empty(beam_count * (1 + options.most_completed), PENDING)
+    pending_count = _endings(beam, beam_count, options, nodes, endings, contexts, pending, True)
+    if pending_count == 0:
+        pending_count = _endings(beam, beam_count, options, nodes, endings, contexts, pending, False)
+    contexts = grown(contexts, context_count + 2 * pending_count)
+    context_table = rehashed(contexts, context_count, context_count + 2 * pending_count)
+    context_count = resolve(
+        pending, pending_count, contexts, context_table, context_count, options, nodes,
+        lm_ids, lm, spelling_ids, spelling_lm, hotword_states, hotword_edges,
+    )  # fmt: skip
+    traces = grown(traces, trace_count + pending_count)
+    final_contexts, final_traces = np.empty(pending_count, np.int32), np.empty(pending_count, np.int32)
+    final_scores = np.empty(pending_count, np.float64)
+    count, trace_count = _merge(
+        pending, pending_count, context_count, traces, trace_count, frames, summing,
+        final_contexts, final_scores, final_traces,
+    )  # fmt: skip
+    add_final_scores(
+        final_scores, final_contexts, count, contexts, options, lm, spelling_lm, hotword_states, hotword_edges
+    )
+    return (
+        contexts[:context_count],
+        traces[:trace_count],
+        links[:link_count],
+        final_contexts[:count],
+        final_scores[:count],
+        final_traces[:count],
+    )
+
+
+@internal
+def _choose_tokens(
+    row: NDArray[np.float32],
+    options: Record,
+    kept: NDArray[np.int32],
+    allowed: NDArray[np.bool_],
+    scratch: NDArray[np.float64],
+) -> int:
+    """Fill ``kept`` with the tokens worth trying in a frame, and ``allowed``; return how many they are."""
+    best = row[BLANK]
+    for token in range(1, len(row)):
+        best = max(best, row[token])
+    lowest = best - options.token_threshold
+    if 0 < options.max_tokens < len(row) - 1:
+        for token in range(1, len(row)):
+            scratch[token - 1] = row[token]
+        lowest = max(lowest, kth_largest(scratch, len(row) - 1, options.max_tokens))
+    count = 0
+    for token in range(1, len(row)):
+        allowed[token] = row[token] >= lowest and row[token] > NEVER
+        if allowed[token]:
+            kept[count] = token
+            count += 1
+    return count
+
+
+@internal
+def _room(prefix: Record, options: Record, nodes: NDArray) -> int:
+    """The most that one prefix can become in a frame."""
+    children = 0
+    if prefix.node >= 0:
+        children = nodes[prefix.node + 1].first_child - nodes[prefix.node].first_child
+    return children + options.tokens + options.most_completed
+
+
+@internal
+def _extend(
+    prefix: Record,
+    row: NDArray[np.float32],
+    options: Record,
+    nodes: NDArray,
+    endings: NDArray[np.int32],
+    look_ahead: NDArray[np.float32],
+    kept: NDArray[np.int32],
+    kept_count: int,
+    allowed: NDArray[np.bool_],
+    contexts: NDArray,
+    candidates: NDArray,
+    table: NDArray[np.int32],
+    count: int,
+    pending: NDArray,
+    pending_count: int,
+    best: float,
+) -> tuple[int, int, float]:
+    """Add all prefixes that are one token longer; returns the new counts and the best score seen."""
+    node, separator = np.int64(prefix.node), options.separator
+    said = contexts[prefix.context].score
+    begin = end = np.int64(0)
+    if node >= 0:
+        begin, end = np.int64(nodes[node].first_child), np.int64(nodes[node + 1].first_child)
+        # Go through the children or through the tokens, whichever are fewer.
+        by_children = end - begin <= kept_count
+        for position in range(end - begin if by_children else kept_count):
+            if by_children:
+                child = begin + position
+                if not allowed[nodes[child].token]:
+                    continue
+            else:
+                child = _child(nodes, begin, end, np.int64(kept[position]))
+                if child < 0:
+                    continue
+            token = np.int64(nodes[child].token)
+            mass = _mass(prefix, token, row)
+            if mass == NEVER:
+                continue
+            first, last = nodes[child].first_word, nodes[child + 1].first_word
+            goes_on = nodes[child + 1].first_child > nodes[child].first_child
+            bonus = said + look_ahead[child]
+            stays = goes_on or (separator >= 0 and last > first)
+            if stays and mass + bonus >= best - options.beam_threshold:
+                best = max(best, mass + bonus)
+                count = insert(
+                    candidates, table, contexts, count, options, prefix.context, child, token,
+                    mass, bonus, prefix.trace, token,
+                )  # fmt: skip
+            if separator < 0:
+                for ending in range(first, last):
+                    _put_off(pending[pending_count], prefix, -1, endings[ending], 0, token, token, mass)
+                    pending_count += 1
+        if separator >= 0 and allowed[separator]:
+            mass = prefix.total + row[separator]
+            for ending in range(nodes[node].first_word, nodes[node + 1].first_word):
+                _put_off(pending[pending_count], prefix, -1, endings[ending], 0, BLANK, separator, mass)
+                pending_count += 1
+        if not options.open_vocabulary:
+            return count, pending_count, best
+    for position in range(kept_count):
+        token = np.int64(kept[position])
+        ends = token == separator
+        if node >= 0:
+            # Words of the lexicon, and beginnings of them, are not spelled besides.
+            known = nodes[node + 1].first_word > nodes[node].first_word
+            if (ends and (node == 0 or known)) or (not ends and _child(nodes, begin, end, token) >= 0):
+                continue
+        elif ends and prefix.last == BLANK:
+            continue
+        mass = _mass(prefix, token, row)
+        if mass == NEVER:
+            continue
+        last = np.int64(BLANK) if ends else token
+        if ends and options.has_lexicon:
+            _put_off(pending[pending_count], prefix, node, UNKNOWN_END, 0, last, token, mass)
+        else:
+            _put_off(pending[pending_count], prefix, node, options.words + token, OUTSIDE, last, token, mass)
+        pending_count += 1
+    return count, pending_count, best
+
+
+@internal
+def _mass(prefix: Record, token: int, row: NDArray[np.float32]) -> float:
+    # The same token again is another one only behind a blank.
+    return (prefix.blank if token == prefix.last else prefix.total) + row[token]
+
+
+@internal
+def _child(nodes: NDArray, low: Number, high: Number, token: Number) -> Number:
+    while low < high:
+        middle = (low + high) >> 1
+        if nodes[middle].token == token:
+            return middle
+        if nodes[middle].token < token:
+            low = middle + 1
+        else:
+            high = middle
+    return np.int64(-1)
+
+
+@internal
+def _put_off(
+    pending: Record, prefix: Record, leaving: int, symbol: int, node: int, last: int, fresh: int, mass: float
+) -> None:
+    pending.context = prefix.context
+    pending.exit = leaving
+    pending.symbol = symbol
+    pending.node = node
+    pending.last = last
+    pending.trace = prefix.trace
+    pending.fresh = fresh
+    pending.mass = mass
+
+
+@internal
+def _thinned(pending: NDArray, count: int, contexts: NDArray, lowest: float, options: Record) -> int:
+    """Drop pending prefixes that cannot reach the score ``lowest``; returns how many are left."""
+    left = 0
+    for number in range(count):
+        prefix = pending[number]
+        if prefix.mass + contexts[prefix.context].score + options.most_gained >= lowest:
+            pending[left] = pending[number]
+            left += 1
+    return left
+
+
+@internal
+def _endings(
+    beam: NDArray,
+    beam_count: int,
+    options: Record,
+    nodes: NDArray,
+    endings: NDArray[np.int32],
+    contexts: NDArray,
+    pending: NDArray,
+    complete: bool,
+) -> int:
+    """What the prefixes can end as; those inside a word only if it is then ``complete``, or without it.
+
+    Pending records with the symbol -1 end in their context; returns how many records there are.
+    """
+    count = 0
+    for number in range(beam_count):
+        prefix = beam[number]
+        node = np.int64(prefix.node)
+        if not complete or node == 0 or not options.has_lexicon:
+            _put_off(pending[count], prefix, -1, -1, 0, BLANK, -1, prefix.total)
+            # A separator at the end is as good as none.
+            context = contexts[prefix.context]
+            if not options.has_lexicon and prefix.last == BLANK and prefix.context > 0:
+                pending[count].context = context.parent
+            count += 1
+            continue
+        if options.separator < 0:
+            continue
+        first = count
+        if node > 0:
+            for ending in range(nodes[node].first_word, nodes[node + 1].first_word):
+                _put_off(pending[count], prefix, -1, endings[ending], 0, BLANK, -1, prefix.total)
+                count += 1
+        if count == first and options.open_vocabulary:
+            _put_off(pending[count], prefix, node, UNKNOWN_END, 0, BLANK, -1, prefix.total)
+            count += 1
+    return count
+
+
+@internal
+def _merge(
+    pending: NDArray,
+    pending_count: int,
+    context_count: int,
+    traces: NDArray,
+    trace_count: int,
+    frames: int,
+    summing: bool,
+    final_contexts: NDArray[np.int32],
+    final_masses: NDArray[np.float64],
+    final_traces: NDArray[np.int32],
+) -> tuple[int, int]:
+    """Sum the endings of equal contexts; fills the three arrays, returns their length and the traces'."""
+    places = empty_table(context_count)
+    routes = np.empty(pending_count, np.float64)
+    count = 0
+    for number in range(pending_count):
+        ending = pending[number]
+        trace = np.int64(ending.trace)
+        if ending.symbol != -1:
+            traces[trace_count].previous = trace
+            traces[trace_count].token = -1
+            traces[trace_count].frame = frames
+            traces[trace_count].context = ending.context
+            trace = np.int64(trace_count)
+            trace_count += 1
+        place = np.int64(places[ending.context])
+        if place < 0:
+            place = np.int64(count)
+            places[ending.context] = place
+            final_contexts[place] = ending.context
+            final_masses[place] = NEVER
+            routes[place] = NEVER
+            count += 1
+        if ending.mass > routes[place] or routes[place] == NEVER:
+            routes[place] = ending.mass
+            final_traces[place] = trace
+        final_masses[place] = add(final_masses[place], ending.mass, summing)
+    return count, trace_count
