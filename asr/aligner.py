@@ -1,8 +1,9 @@
 """Recordings and their texts to times of words: what ``asr align`` uses."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from asr.transcript import Segment, Transcript, Word
 from asr.windows import EmissionJoiner, cut_windows
 
 Pronunciations = Mapping[str, Sequence[Sequence[str]]]
+Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,9 @@ class Speller:
         if self.tokenizer.units == "phones":
             return self._pronounced(word, letters)
         for form in (word, letters, word.upper().strip('.,;:!?"“”„»«()[]…–—-')):
-            try:
-                return [self.tokenizer.encode(form)] if form else []
-            except UnknownSymbol:
-                continue
+            if form:
+                with suppress(UnknownSymbol):
+                    return [self.tokenizer.encode(form)]
         raise UnknownSymbol(f"{word!r} cannot be spelled in this model's {self.tokenizer.units}: {_ADVICE}")
 
     def join(self, words: Iterable[Sequence[int]]) -> Spelling:
@@ -140,7 +141,7 @@ def _guess(word: str) -> Sequence[str]:
 
 
 def align_words(
-    emissions: "NDArray[np.float32]", variants: Sequence[Sequence[Sequence[int]]], speller: Speller
+    emissions: NDArray[np.float32], variants: Sequence[Sequence[Sequence[int]]], speller: Speller
 ) -> tuple[Alignment, Spelling]:
     """Align words, each said in the likeliest of its ways.
 
@@ -167,7 +168,7 @@ def align_words(
     return align(emissions, spelling.tokens), spelling
 
 
-def _likeliest(emissions: "NDArray[np.float32]", ways: Sequence[Sequence[int]]) -> Sequence[int]:
+def _likeliest(emissions: NDArray[np.float32], ways: Sequence[Sequence[int]]) -> Sequence[int]:
     scores = []
     for way in ways:
         try:
@@ -213,13 +214,16 @@ class Aligner:
             aligner.speller = Speller(aligner.tokenizer, pronunciations)
         return aligner
 
-    def align(self, waveform: Tensor, text: str, name: str = "") -> AlignedText:
+    def align(
+        self, waveform: Tensor, text: str, name: str = "", advance: Advance = lambda seconds: None
+    ) -> AlignedText:
         """Align a text with its recording.
 
         Args:
             waveform: float32 ``(samples,)`` at the model's rate, of any length.
             text: What was said, in ordinary spelling; lines become segments.
             name: Id of the result.
+            advance: Told how many more seconds of the recording have been heard.
 
         Raises:
             UserError: the text has nothing to say, something that cannot be spelled, or more than fits.
@@ -229,7 +233,7 @@ class Aligner:
         words = [word for line in spoken for word, _ in line]
         if not words:
             raise UserError("the text has no words")
-        emissions = recording_emissions(self.model, waveform, self.head)
+        emissions = recording_emissions(self.model, waveform, self.head, advance)
         alignment, spelling = align_words(
             emissions, [ways for line in spoken for _, ways in line], self.speller
         )
@@ -250,18 +254,21 @@ class Aligner:
         return AlignedText(name, transcript, self._token_times(alignment, spelling), alignment)
 
     def align_all(
-        self, utterances: Sequence[Utterance], threads: int = 1
+        self, utterances: Sequence[Utterance], threads: int = 1, advance: Advance = lambda seconds: None
     ) -> Iterator[AlignedText | UserError]:
-        """Align the texts of a manifest's utterances, in order; a failure gives its error, which names it."""
+        """Align the texts of a manifest's utterances, in order; a failure gives its error, which names it.
+
+        ``advance`` is told, by any of the threads, how many more seconds have been heard.
+        """
         threads_before = torch.get_num_threads()
         torch.set_num_threads(max(1, threads_before // min(threads, max(1, len(utterances)))))
         try:
             with ThreadPoolExecutor(threads) as pool:
-                yield from pool.map(self._align_utterance, utterances)
+                yield from pool.map(lambda one: self._align_utterance(one, advance), utterances)
         finally:
             torch.set_num_threads(threads_before)
 
-    def _align_utterance(self, utterance: Utterance) -> AlignedText | UserError:
+    def _align_utterance(self, utterance: Utterance, advance: Advance) -> AlignedText | UserError:
         try:
             if utterance.text is None:
                 raise UserError("has no text to align")
@@ -269,7 +276,7 @@ class Aligner:
             waveform = read_audio(
                 utterance.audio_filepath, rate, utterance.offset, utterance.duration or None
             )
-            return self.align(waveform, utterance.text, utterance.id)
+            return self.align(waveform, utterance.text, utterance.id, advance)
         except UserError as error:
             return UserError(f"{utterance.id}: {error}")
 
@@ -285,16 +292,25 @@ class Aligner:
 
 
 @torch.inference_mode()
-def recording_emissions(model: Model, waveform: Tensor, head: str) -> "NDArray[np.float32]":
-    """Log-probabilities ``(frames, vocabulary)`` of a recording of any length, heard in windows."""
+def recording_emissions(
+    model: Model, waveform: Tensor, head: str, advance: Advance = lambda seconds: None
+) -> NDArray[np.float32]:
+    """Log-probabilities ``(frames, vocabulary)`` of a recording of any length, heard in windows.
+
+    ``advance`` is told how many more seconds have been heard.
+    """
     config = model.config
     rate = config.frontend.sample_rate
     frame_samples = model.frontend.hop * config.encoder.subsampling_factor
     joiner = EmissionJoiner(model.frame_shift)
     pieces = []
+    heard = 0.0
     for window in cut_windows([waveform], frame_samples, rate):
         emissions, frames = model.emissions(window.waveform[None], torch.tensor([len(window.waveform)]), head)
         pieces += joiner.add(window, emissions[0, : int(frames[0])])
+        end = window.start * model.frame_shift + len(window.waveform) / rate
+        advance(end - heard)
+        heard = end
     return torch.cat([piece.emissions for piece in pieces]).numpy()
 
 

@@ -14,6 +14,7 @@ MODULES = (
     "tune",
     "score",
     "compare",
+    "align",
     "prepare",
     "lexicon",
     "lm",

@@ -111,7 +111,7 @@ def alignment(aligner: Aligner, waveform: Tensor, text: str, title: str = "") ->
     said.set_yticks(range(len(names)), names, fontsize=5.5)
     said.set_ylim(len(names) - 0.5, -0.5)
     said.set_ylabel(f"text ({aligner.tokenizer.units}), from top to bottom")
-    write_words(band, aligned.transcript.words)
+    write_words(band, aligned.transcript.words, 0.85 * figure.get_figwidth())
     band.set_title(f"{title}: forced alignment" if title else "Forced alignment")
     return figure
 

@@ -1,7 +1,7 @@
 """What is heard: spectrogram and filter bank."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def draw_spectrogram(
     seconds: float,
     sample_rate: int,
     loudest: float | None = None,
-) -> "object":
+) -> Any:
     """Draw a spectrogram from its loudest point (or a given one) down; returns the image."""
     top = float(decibels.max()) if loudest is None else loudest
     image = show_matrix(axes, decibels, (0.0, seconds), ENERGY, vmin=top - RANGE, vmax=top)
@@ -94,7 +94,7 @@ def fbank(frontend: "Frontend", waveform: Tensor, title: str = "") -> Figure:
 
 def draw_fbank(
     axes: Axes, features: NDArray[np.float32], config: "FrontendConfig", ticks: Sequence[int] = TICKS
-) -> "object":
+) -> Any:
     """Draw ``(frames, mel_bins)`` over seconds, some bins named by their frequency in Hz."""
     seconds = len(features) * config.hop
     low, high = (float(np.quantile(features, share)) for share in (0.01, 0.995)) if len(features) else (0, 1)

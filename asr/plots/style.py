@@ -15,6 +15,7 @@ from asr.transcript import Word
 
 try:
     import matplotlib as mpl
+    from cycler import cycler
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 except ImportError as error:
@@ -46,7 +47,7 @@ STYLE = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "xtick.labelsize": 8.0,
     "ytick.labelsize": 8.0,
     "xtick.color": MUTED,
@@ -145,7 +146,7 @@ class Panels:
         return bar
 
 
-def write_words(axes: Axes, words: Sequence[Word], share: float = 0.85) -> None:
+def write_words(axes: Axes, words: Sequence[Word], inches: float = 7.0) -> None:
     """Turn axes into a band that shows when each word is said.
 
     The words are set as large as the room between them allows, upright where that is too small to read.
@@ -153,12 +154,12 @@ def write_words(axes: Axes, words: Sequence[Word], share: float = 0.85) -> None:
     Args:
         axes: Its limits in x are in seconds.
         words: With their times.
-        share: Of the figure's width that the axes take.
+        inches: About how wide the axes are.
     """
     axes.set_ylim(0, 1)
     axes.axis("off")
     left, right = axes.get_xlim()
-    points_per_second = share * axes.figure.get_figwidth() * 72 / (right - left)
+    points_per_second = inches * 72 / (right - left)
     centres = [(word.start + word.end) / 2 for word in words]
     rooms = np.diff(centres) * points_per_second
     widths = [LETTER_WIDTH * (len(word.text) + 1) for word in words]

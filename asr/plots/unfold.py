@@ -7,9 +7,9 @@ step, forward and backward.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
@@ -154,7 +154,7 @@ def _draw_recording(
     low, high = heard.get_ylim()
     frame = Rectangle((left, low), right - left, high - low, fill=False, edgecolor="white", linewidth=1.6)
     heard.add_patch(frame)
-    write_words(band, words)
+    write_words(band, words, 9.6)
     band.set_title("a   What is heard: filter-bank features; the box is unfolded in b")
 
 
@@ -186,8 +186,8 @@ def _draw_network(axes: Axes, shown: _Layer, words: Sequence[Word], first: int, 
     axes.text(
         -0.9,
         top + 0.62,
-        f"Squares: {UNITS_IN_A_BOX} units of the hidden state, from −1 (blue) to 1 (red), handed on along the "
-        f"coloured arrows.{bars}",
+        f"Squares: {UNITS_IN_A_BOX} units of the hidden state, from −1 (blue) to 1 (red), handed on along "
+        f"the coloured arrows.{bars}",
         fontsize=8,
         color=MUTED,
     )
@@ -317,14 +317,14 @@ def _draw_units(figure: Figure, place: SubplotSpec, shown: _Layer, words: Sequen
                 bar.outline.set_linewidth(0.4)
                 bar.set_label("openness" if name in gates else "value")
         axes.set_xlabel("time (s)")
-        write_words(band, words, 0.42)
+        write_words(band, words, 4.6)
         arrow = "reads from left to right →" if direction == "forward" else "← reads from right to left"
         band.set_title(f"{'cd'[column]}   {direction}: {arrow}", color=COLOURS[column])
 
 
 def _draw_values(
     axes: Axes, steps: Steps, name: str, order: NDArray[np.int64], seconds: float
-) -> tuple[object, str]:
+) -> tuple[Any, str]:
     if name == "hidden":
         image = show_matrix(axes, steps.hidden.numpy()[:, order], (0.0, seconds), SIGNED, vmin=-1, vmax=1)
         return image, f"hidden state h\n({len(order)} units)"

@@ -1,0 +1,145 @@
+"""``asr align``: when each word of a known text was said."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asr.cli import options as flags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asr.aligner import AlignedText
+    from asr.manifest import Utterance
+
+JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("align")(align)
+
+
+def align(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory, or en.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="MANIFEST|FILE", help="Manifest (.jsonl) with texts, or a recording.")
+    ],
+    text: Annotated[str | None, typer.Option("--text", "-t", help="What the recording says.")] = None,
+    text_file: Annotated[
+        Path | None,
+        typer.Option("--text-file", help="File that holds it; its lines become segments; - for stdin."),
+    ] = None,
+    format_name: Annotated[
+        str,
+        typer.Option("--format", "-f", help="json (a line a text), ctm, textgrid, srt, vtt, tsv."),
+    ] = JSON,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File, or a folder for several textgrid, srt, vtt or tsv."),
+    ] = None,
+    head: flags.HeadFlag = None,
+    lexicon: Annotated[
+        Path | None,
+        typer.Option(help="Pronunciations for a phone model (default: the model's lexicon.txt)."),
+    ] = None,
+    threads: flags.ThreadsFlag = 0,
+) -> None:
+    """Times and scores of words and tokens; times are seconds from the start of the utterance."""
+    from asr.aligner import Aligner
+    from asr.cli.progress import show_progress
+    from asr.errors import UserError
+
+    utterances = _utterances(source, text, text_file)
+    documents = _Documents(format_name, output, len(utterances))
+    aligner = Aligner.load(model, head, lexicon)
+    seconds = sum(utterance.duration for utterance in utterances)
+    failures = 0
+    results = []
+    with show_progress(f"aligning {source}", seconds, "seconds") as advance:
+        for result in aligner.align_all(utterances, threads or flags.cores(), advance):
+            if isinstance(result, UserError):
+                sys.stderr.write(f"asr: {result}\n")
+                failures += 1
+            else:
+                results.append(result)
+    documents.write(results)
+    if failures:
+        if len(utterances) > 1:
+            typer.echo(f"{failures} of {len(utterances)} utterances failed", err=True)
+        raise typer.Exit(1)
+
+
+def _utterances(source: Path, text: str | None, text_file: Path | None) -> "list[Utterance]":
+    from asr.audio import probe
+    from asr.errors import UserError
+    from asr.manifest import Utterance, read_manifest
+
+    if text is not None and text_file is not None:
+        raise UserError("--text and --text-file: give one of them")
+    if source.suffix in (".jsonl", ".json"):
+        if text is not None or text_file is not None:
+            raise UserError(f"{source}: a manifest has its own texts; leave --text and --text-file out")
+        return read_manifest(source)
+    if text_file is not None:
+        text = _read_text(text_file)
+    if text is None:
+        raise UserError(f"{source}: say what it says with --text or --text-file (or give a manifest, .jsonl)")
+    return [Utterance(source.stem, str(source), probe(source).duration, text=text)]
+
+
+def _read_text(path: Path) -> str:
+    from asr.errors import UserError
+
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+
+
+class _Documents:
+    """Where results go, checked before any work is done."""
+
+    def __init__(self, format_name: str, output: Path | None, count: int) -> None:
+        from asr.errors import UserError
+        from asr.writers import find_writers
+
+        self._writer = None
+        self._output = output
+        self._folder = False
+        if format_name == JSON:
+            return
+        if format_name not in ("ctm", "textgrid", "srt", "vtt", "tsv"):
+            raise UserError(f"--format: {format_name!r} is not one of json, ctm, textgrid, srt, vtt, tsv")
+        (writer,) = find_writers(format_name)
+        self._writer = writer()
+        self._folder = not writer.many and (count > 1 or (output is not None and output.is_dir()))
+        if self._folder and (output is None or output.is_file()):
+            raise UserError(f"--format {format_name}: of several texts goes into files: give -o FOLDER")
+
+    def write(self, results: "list[AlignedText]") -> None:
+        """Write all results to the file or folder, or to standard output."""
+        from asr.files import atomic_write
+
+        if self._folder:
+            assert self._writer is not None and self._output is not None
+            for result in results:
+                name = result.id.replace("/", "_") + "." + self._writer.extension
+                with atomic_write(self._output / name) as stream:
+                    stream.write(self._document(result))
+        elif self._output is not None:
+            with atomic_write(self._output) as stream:
+                stream.writelines(self._lines(results))
+        else:
+            sys.stdout.writelines(self._lines(results))
+
+    def _lines(self, results: "list[AlignedText]") -> "Iterator[str]":
+        return (self._document(result) for result in results)
+
+    def _document(self, result: "AlignedText") -> str:
+        if self._writer is None:
+            return json.dumps(result.to_json(), ensure_ascii=False) + "\n"
+        return self._writer.document(result.id, result.transcript)
