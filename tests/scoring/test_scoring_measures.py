@@ -1,6 +1,8 @@
 """Pairing, alignment and pooled rates."""
 
 import random
+import subprocess
+import sys
 
 import jiwer
 import numpy as np
@@ -103,3 +105,14 @@ def test_the_same_word_has_one_number_in_references_and_hypotheses():
     (first, second), vocabulary = number_words(["A B", ""], ["B", "C A"])
     assert [vocabulary[token] for token in [*first.tokens, *second.tokens]] == ["A", "B", "B", "C", "A"]
     assert (first.lengths.tolist(), second.lengths.tolist()) == ([2, 0], [1, 2])
+
+
+def test_scoring_loads_no_torch_and_importing_it_no_numba():
+    program = (
+        "import sys, asr.scoring, asr.cli.score\n"
+        "assert not {'numba', 'torch'} & sys.modules.keys()\n"
+        "assert asr.scoring.score({'a': 'A B'}, {'a': 'A'}).deletions == 1\n"
+        "import asr.scoring.report, asr.scoring.report_html, asr.scoring.report_text\n"
+        "assert not {'numba', 'torch'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
