@@ -45,7 +45,7 @@ class G2pTraining:
         seed: Of the split, the initial weights and the order of the words.
     """
 
-    epochs: int = 20
+    epochs: int = 12
     batch_size: int = 256
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
