@@ -68,7 +68,8 @@ def read_words(path: str | os.PathLike[str]) -> list[str]:
     try:
         lines = source.read_text(encoding="utf-8").upper().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{source}: cannot read a list of words, one a line ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{source}: cannot read a list of words, one a line ({reason})") from error
     # Sentence boundaries and the unknown word of a language model are no words.
     words = [line.split()[0] for line in lines if line.strip() and not line.startswith("<")]
     if not words:
