@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.lm.ngram import NGram
-from asr.lm.table import SPECIAL_WORDS, UNKNOWN, Level, NGramTable
+from asr.lm.table import BEGIN_ID, SPECIAL_WORDS, UNKNOWN, UNKNOWN_ID, Level, NGramTable
 from asr.lm.text import read_lines
 
 _BATCH = 100_000
 _LN10 = float(np.log(10.0))
-# What an n-gram with no probability of its own gets, as SRILM writes it.
-_IMPOSSIBLE = -99.0
+# The probability of what is never predicted, as SRILM writes it; less is read as this much.
+_NEVER = -99.0
 
 
 def read_arpa(path: str | os.PathLike[str], bits: int = 16) -> NGram:
@@ -80,9 +80,8 @@ class _Reader:
         names, log10, backoff10 = self._section(1, counts)
         words = [row[0].decode() for row in names]
         if UNKNOWN not in words:
-            # As KenLM has it: a word that the model does not know is next to impossible.
             words.append(UNKNOWN)
-            log10 = np.append(log10, -100.0)
+            log10 = np.append(log10, _NEVER)
             backoff10 = np.append(backoff10, 0.0)
         if len(set(words)) != len(words):
             raise UserError(f"{self._path}: a word occurs twice among the 1-grams")
@@ -93,6 +92,8 @@ class _Reader:
         chosen = np.ones(len(words), dtype=bool)
         chosen[special] = False
         order = np.concatenate([special, np.flatnonzero(chosen)])
+        # <s> is never predicted: 0 and -99, as tools write it, would only spoil the quantiser's codebook.
+        log10[special[BEGIN_ID]] = log10[special[UNKNOWN_ID]]
         level = Level(
             context=np.zeros(len(words), dtype=np.uint32),
             word=np.arange(len(words), dtype=np.uint32),
@@ -156,7 +157,14 @@ class _Reader:
             except ValueError as error:
                 raise UserError(f"{self._path}: a {order}-gram's number cannot be read ({error})") from error
             names += [row[1 : order + 1] for row in rows]
-        return names, np.array(log10), np.array(backoff10)
+        values, weights = np.array(log10), np.array(backoff10)
+        wrong = np.flatnonzero(~(values <= 0) | ~np.isfinite(weights))
+        if len(wrong):
+            raise UserError(
+                f"{self._path}: no probability or back-off: {log10[wrong[0]]} {backoff10[wrong[0]]} of "
+                f"the {order}-gram {_shown(b' '.join(names[wrong[0]]))}"
+            )
+        return names, np.maximum(values, _NEVER), weights
 
     def _expect(self, heading: bytes) -> None:
         for line in self._lines:
@@ -197,6 +205,8 @@ def _write(stream: IO[bytes] | gzip.GzipFile, table: NGramTable) -> None:
             for context, word in zip(level.context.tolist(), level.word.tolist(), strict=True)
         ]
         log10 = (level.log_probability / _LN10).tolist()
+        if order == 1:
+            log10[BEGIN_ID] = _NEVER
         if order == table.order:
             rows = [f"{value:.7g}\t{name}\n" for value, name in zip(log10, names, strict=True)]
         else:

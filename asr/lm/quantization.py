@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_HISTOGRAM_BINS = 1 << 16
-_ITERATIONS = 50
+_ITERATIONS = 20
 
 
 def codebook(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -40,8 +39,6 @@ def encode(values: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray
 def _initial_centres(ordered: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     # The best quantiser's centres lie with a density proportional to the cube root of the values'
     # density (Panter & Dite 1951).
-    density, edges = np.histogram(ordered, bins=_HISTOGRAM_BINS)
-    share = np.cumsum(np.cbrt(density))
-    targets = (np.arange(size) + 0.5) / size * share[-1]
-    bins = np.searchsorted(share, targets)
-    return (edges[bins] + edges[bins + 1]) / 2
+    density, edges = np.histogram(ordered, bins=size)
+    share = np.concatenate([[0.0], np.cumsum(np.cbrt(density))])
+    return np.interp((np.arange(size) + 0.5) / size * share[-1], share, edges)
