@@ -37,6 +37,7 @@ class Recogniser(Protocol):
 
     sample_rate: int
     frame_shift: float
+    pause_tokens: Sequence[int]
 
     def emissions(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Log-probabilities ``(frames, vocabulary)`` of each waveform ``(samples,)``."""
@@ -93,7 +94,7 @@ class _State:
     def __init__(self, recogniser: Recogniser) -> None:
         self.result = Recognised()
         self._recogniser = recogniser
-        self._joiner = EmissionJoiner(recogniser.frame_shift)
+        self._joiner = EmissionJoiner(recogniser.frame_shift, recogniser.pause_tokens)
         self._early: dict[int, tuple[Window, Tensor]] = {}
         self._next = 0
         self._ended = False
@@ -201,7 +202,7 @@ def _workers(threads: int) -> Iterator[Executor]:
         yield _Inline()
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // threads))
+    torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
             yield pool

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from asr import __version__
 from asr.audio import Source
 from asr.decoding.options import Decoder, DecodingOptions, choose_head, load_decoder
 from asr.decoding.words import timed_words
@@ -20,26 +21,59 @@ from asr.model import Model, find_model, load_network
 from asr.pipeline import Listener, Recognised, recognise
 from asr.recording import ALL_CHANNELS, Recording, Samples, open_recording
 from asr.segments import split_at_pauses
+from asr.tokenizer import BLANK, SPACE
 from asr.transcript import Hypothesis, Transcript, Word
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def load_model(
-    name: str | os.PathLike[str] = "en", options: DecodingOptions | None = None, **settings: Any
+    name: str | os.PathLike[str] = "en",
+    options: DecodingOptions | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    **settings: Any,
 ) -> "Transcriber":
     """Load a model directory, or a model that ships, ready to transcribe.
 
     Args:
         name: A model directory or the name of a model that ships (``en``).
         options: How to decode; the model directory's own way without it.
+        device: Where the network computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: ``fp32`` or ``bf16``.
         settings: Fields of :class:`DecodingOptions`, in place of ``options``: ``decoder="greedy"``.
 
     Raises:
-        UserError: there is no such model, or its files do not fit together.
+        UserError: there is no such model or device, or the model's files do not fit together.
     """
     folder = find_model(name)
-    model = load_network(folder)
+    model = load_network(folder).to(_device(device))
+    model.precision = _precision(precision, device)
     options = options or DecodingOptions(**settings)
-    return Transcriber(folder, model, load_decoder(folder, model, options), choose_head(model, options))
+    return Transcriber(folder, model, load_decoder(folder, model, options), options)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device: {name!r} is not one of cpu, cuda, cuda:N, mps") from None
+    usable = {
+        "cpu": True,
+        "cuda": (device.index or 0) < (torch.cuda.device_count() if torch.cuda.is_available() else 0),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not usable.get(device.type):
+        raise UserError(f"--device: there is no {name} here that torch can use; cpu always works")
+    return device
+
+
+def _precision(name: str, device: str) -> torch.dtype:
+    if name not in PRECISIONS:
+        raise UserError(f"--precision: {name!r} is not one of {', '.join(PRECISIONS)}")
+    if name == "bf16" and device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise UserError("--precision bf16: this CPU has no bf16 kernels; use fp32")
+    return PRECISIONS[name]
 
 
 def transcribe(source: Source | Samples, model: str | os.PathLike[str] = "en", **settings: Any) -> Transcript:
@@ -54,18 +88,46 @@ class Transcriber:
         folder: The model directory.
         model: The acoustic model.
         decoder: Emissions to hypotheses.
+        options: How it was asked to decode.
         head: CTC head that is decoded.
         sample_rate: Rate at which the model hears, in Hz.
         frame_shift: Seconds from one encoder frame to the next.
+        pause_tokens: What is said between words: the blank, and a token that parts them.
     """
 
-    def __init__(self, folder: Path, model: Model, decoder: Decoder, head: str) -> None:
+    def __init__(self, folder: Path, model: Model, decoder: Decoder, options: DecodingOptions) -> None:
         self.folder = folder
         self.model = model
         self.decoder = decoder
-        self.head = head
+        self.options = options
+        self.head = choose_head(model, options)
         self.sample_rate = model.config.frontend.sample_rate
         self.frame_shift = model.frame_shift
+        tokens = model.tokenizers[self.head].tokens
+        self.pause_tokens: Sequence[int] = [
+            number for number, token in enumerate(tokens) if token in (BLANK, SPACE)
+        ]
+        self._device = next(model.parameters()).device
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What makes the transcripts: version, model with its training, decoder with its settings."""
+        training = {
+            key: value
+            for key, value in self.model.config.training.items()
+            if isinstance(value, str | int | float)
+        }
+        given = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in vars(self.options).items()
+            if value is not None and key not in ("settings", "threads")
+        }
+        decoding = {"decoder": "greedy"} | self.model.config.decoding | (self.options.settings or {}) | given
+        return {
+            "asr": __version__,
+            "model": {"name": self.folder.resolve().name, "head": self.head, "training": training},
+            "decoding": decoding,
+        }
 
     def transcribe(
         self,
@@ -84,8 +146,6 @@ class Transcriber:
         Raises:
             UserError: the recording cannot be read.
         """
-        if channel == ALL_CHANNELS and hasattr(source, "read"):
-            source = source.read()  # each channel reads it anew
         (result,) = self.transcribe_all([Recording(source, channel=channel, sample_rate=sample_rate)])
         if isinstance(result, UserError):
             raise result
@@ -120,6 +180,9 @@ class Transcriber:
         """Recordings with one of several channels each; of how many channels each is goes to ``counts``."""
         for given in recordings:
             recording = given if isinstance(given, Recording) else Recording(given)
+            if recording.channel == ALL_CHANNELS and hasattr(recording.source, "read"):
+                # Each channel reads it anew.
+                recording = replace(recording, source=recording.source.read())
             channels = self._channels(recording) if recording.channel == ALL_CHANNELS else None
             counts.append(channels or 1)
             if channels is None:
@@ -139,7 +202,8 @@ class Transcriber:
         """Log-probabilities ``(frames, vocabulary)`` of waveforms ``(samples,)`` of any length."""
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         padded = pad_sequence(list(waveforms), batch_first=True)
-        emissions, frames = self.model.emissions(padded, lengths, self.head)
+        emissions, frames = self.model.emissions(padded.to(self._device), lengths.to(self._device), self.head)
+        emissions = emissions.cpu()
         return [utterance[:length] for utterance, length in zip(emissions, frames.tolist(), strict=True)]
 
     @torch.inference_mode()
@@ -185,7 +249,12 @@ def _transcript(channels: list[Recognised]) -> Transcript:
 def _words(result: Recognised) -> list[Word]:
     """The words of the best hypotheses, with times from the start of the recording."""
     return [
-        replace(word, start=round(word.start + start, 3), end=round(word.end + start, 3))
+        replace(word, start=_within(word.start + start, result), end=_within(word.end + start, result))
         for start, hypotheses in result.pieces
         for word in hypotheses[0].words
     ]
+
+
+def _within(seconds: float, result: Recognised) -> float:
+    """A time, which a last frame that reaches beyond the recording may exceed."""
+    return round(min(seconds, result.duration), 3)

@@ -6,7 +6,7 @@ the overlap where both are surest of a blank, so that no word is cut. The joined
 pieces that end in pauses. Memory does not grow with the recording.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,8 +83,14 @@ def cut_windows(
 class EmissionJoiner:
     """Puts the emissions of a recording's windows together; give them in order."""
 
-    def __init__(self, frame_shift: float) -> None:
-        """``frame_shift``: seconds from one encoder frame to the next."""
+    def __init__(self, frame_shift: float, pause_tokens: Sequence[int] = (BLANK,)) -> None:
+        """Begin a recording.
+
+        Args:
+            frame_shift: Seconds from one encoder frame to the next.
+            pause_tokens: What is said between words: the blank, and the token that parts words.
+        """
+        self._pause_tokens = list(pause_tokens)
         self._shortest = round(SHORTEST_PIECE / frame_shift)
         self._longest = round(LONGEST_PIECE / frame_shift)
         self._whole = round(WHOLE / frame_shift)
@@ -98,14 +104,14 @@ class EmissionJoiner:
         else:
             self._joined = join(self._joined, emissions, window.start - self._start)
         pieces = []
-        # What the next window overlaps may still change.
-        settled = len(self._joined)
-        while settled > self._whole:
-            cut = longest_pause(self._joined[self._shortest : self._longest]) + self._shortest
+        # A cut is always further from the end than what the next window overlaps, which may still change.
+        while len(self._joined) > self._whole:
+            cut = self._shortest + longest_pause(
+                self._joined[self._shortest : self._longest], self._pause_tokens
+            )
             pieces.append(self._take(cut))
-            settled = len(self._joined)
         if window.final:
-            pieces.append(self._take(settled))
+            pieces.append(self._take(len(self._joined)))
         return pieces
 
     def _take(self, frames: int) -> Piece:
@@ -131,15 +137,16 @@ def join(before: Tensor, after: Tensor, start: int) -> Tensor:
     return torch.cat([before[:meeting], after[meeting - start :]])
 
 
-def longest_pause(emissions: Tensor) -> int:
-    """The frame in the middle of the longest run of blanks in ``(frames, vocabulary)``.
+def longest_pause(emissions: Tensor, pause_tokens: Sequence[int] = (BLANK,)) -> int:
+    """The frame in the middle of the longest pause in ``(frames, vocabulary)``.
 
-    Of equal runs the last one; without a blank the frame where it is likeliest.
+    A pause is a run of frames whose likeliest token is one of ``pause_tokens``. Of equal ones the last;
+    without any the frame where these tokens are likeliest.
     """
-    blank = emissions.argmax(1) == BLANK
-    if not blank.any():
-        return int(emissions[:, BLANK].argmax())
-    edges = torch.nn.functional.pad(blank.int(), (1, 1)).diff()
+    silent = torch.isin(emissions.argmax(1), torch.tensor(pause_tokens))
+    if not silent.any():
+        return int(emissions[:, pause_tokens].logsumexp(1).argmax())
+    edges = torch.nn.functional.pad(silent.int(), (1, 1)).diff()
     begins, ends = (edges == 1).nonzero()[:, 0], (edges == -1).nonzero()[:, 0]
     lengths = ends - begins
     best = int(len(lengths) - 1 - lengths.flip(0).argmax())

@@ -1,17 +1,68 @@
-"""``asr transcribe``: recordings to text."""
+"""``asr transcribe``: recordings to text, subtitles and tables."""
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr.cli import options as flags
 
+if TYPE_CHECKING:
+    from asr.transcript import Transcript
+    from asr.writers import Writer
+
+INPUT, OUTPUT, COMPUTING = "Input", "Output", "Computing"
+# Words less sure than this are coloured on a terminal.
+_DOUBTFUL, _YELLOW, _RED, _PLAIN = 0.6, "\x1b[33m", "\x1b[31m", "\x1b[0m"
+
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Recordings of any format.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILES…", help="Recordings, folders, patterns, manifests (.jsonl), or - for stdin."
+        ),
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="Model directory, or en.")] = "en",
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also what is in folders.", rich_help_panel=INPUT)
+    ] = False,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="Which to transcribe, from 1; all: each by itself (default: their mean).",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="No header: signed 16-bit samples.", rich_help_panel=INPUT)
+    ] = False,
+    rate: Annotated[
+        int, typer.Option("--rate", min=1000, help="Of --raw, in Hz.", rich_help_panel=INPUT)
+    ] = 16_000,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="txt, json, jsonl, srt, vtt, tsv, ctm, textgrid, several with commas, or all.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "txt",
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="A file for each recording.", rich_help_panel=OUTPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Do again what is in --output-dir.", rich_help_panel=OUTPUT),
+    ] = False,
+    highlight_words: Annotated[
+        bool, typer.Option("--highlight-words", help="Times of words in vtt.", rich_help_panel=OUTPUT)
+    ] = False,
     decoder: flags.DecoderFlag = None,
     head: flags.HeadFlag = None,
     lm: flags.LMFlag = None,
@@ -21,30 +72,108 @@ def transcribe(
     word_score: flags.WordScoreFlag = None,
     hotwords: flags.HotwordsFlag = None,
     rescore: flags.RescoreFlag = None,
+    nbest: flags.NBestFlag = None,
     threads: flags.ThreadsFlag = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.", rich_help_panel=COMPUTING)] = "cpu",
+    precision: flags.PrecisionFlag = "fp32",
+    batch_seconds: flags.BatchSecondsFlag = 120.0,
 ) -> None:
-    """Print the words of recordings, one line a file (name, tab, text where there are several)."""
+    """Write the words of recordings: a line each, with name and tab before the text if there are several."""
+    from asr.audio import RawFormat
     from asr.errors import UserError
-    from asr.files import escape_name
+    from asr.inputs import find_inputs
+    from asr.outputs import Job, plan_files, write_files
+    from asr.writers import find_writers
+
+    writers = find_writers(formats)
+    found = find_inputs(files, recursive, _channel(channel), RawFormat(rate) if raw else None)
+    inputs = [entry for entry in found if not isinstance(entry, UserError)]
+    if output_dir is None:
+        _check_stdout(formats, writers, len(found))
+        jobs = [Job(entry, ()) for entry in inputs]
+    else:
+        jobs = [job for job in plan_files(inputs, writers, output_dir, overwrite) if job.files]
+        if len(jobs) < len(inputs):
+            kept = len(inputs) - len(jobs)
+            sys.stderr.write(
+                f"asr: {kept} of {len(inputs)} are in {output_dir} (--overwrite does them again)\n"
+            )
+    errors = [entry for entry in found if isinstance(entry, UserError)]
+
+    from asr.cli.audio_progress import AudioProgress
     from asr.transcriber import load_model
 
     options = flags.decoding_options(
-        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, None, threads
+        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, nbest, threads
     )
-    transcriber = load_model(model, options)
-    failures = 0
-    for path, result in zip(files, transcriber.transcribe_all(files, options.threads), strict=True):
-        if isinstance(result, UserError):
-            failures += 1
-            sys.stderr.write(f"asr: {result}\n")
-        else:
-            name = f"{escape_name(path)}\t" if len(files) > 1 else ""
-            sys.stdout.write(f"{name}{result.text}\n")
-            sys.stdout.flush()
-    if failures:
-        if len(files) > 1:
-            sys.stderr.write(f"asr: {failures} of {len(files)} files failed\n")
+    transcriber = load_model(model, options, device, precision)
+    makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
+    with AudioProgress(len(jobs), transcriber.sample_rate) as progress:
+        for error in errors:
+            progress.warn(str(error))
+        recordings = (job.input.recording for job in jobs)
+        results = transcriber.transcribe_all(recordings, options.threads, batch_seconds, progress)
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, UserError):
+                errors.append(result)
+                progress.warn(str(result))
+            elif output_dir is None:
+                progress.result(_document(job.input.recording.name, result, makers[0], len(found) > 1))
+            else:
+                write_files(job, result, makers)
+    if errors:
+        if len(found) > 1:
+            sys.stderr.write(f"asr: {len(errors)} of {len(found)} failed\n")
         raise typer.Exit(1)
+
+
+def _channel(given: str | None) -> int | str | None:
+    from asr.errors import UserError
+    from asr.recording import ALL_CHANNELS
+
+    if given is None or given == ALL_CHANNELS:
+        return given
+    if not given.isdecimal() or not int(given):
+        raise UserError(f"--channel: {given!r} is neither a number from 1 on nor {ALL_CHANNELS}")
+    return int(given)
+
+
+def _check_stdout(formats: str, writers: "Sequence[type[Writer]]", recordings: int) -> None:
+    """Refuse what would run into each other on standard output."""
+    from asr.errors import UserError
+    from asr.writers import TextWriter
+
+    if len(writers) > 1:
+        raise UserError(f"--format {formats}: several formats go into files: give --output-dir FOLDER")
+    if recordings > 1 and not (writers[0].many or writers[0] is TextWriter):
+        raise UserError(
+            f"--format {formats}: of several recordings goes into files: give --output-dir FOLDER"
+            + (" (or --format jsonl)" if formats == "json" else "")
+        )
+
+
+def _document(name: str, transcript: "Transcript", maker: "Writer", several: bool) -> str:
+    """What is written to standard output of one recording."""
+    from asr.files import escape_name
+    from asr.writers import TextWriter
+
+    if not isinstance(maker, TextWriter):
+        return maker.document(name, transcript)
+    text = _coloured(transcript) if _colours() else transcript.text
+    return f"{escape_name(name)}\t{text}\n" if several else f"{text}\n"
+
+
+def _colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _coloured(transcript: "Transcript") -> str:
+    """The text with doubtful words in yellow, very doubtful ones in red."""
+    shown = []
+    for word in transcript.words:
+        colour = _RED if word.confidence < _DOUBTFUL / 2 else _YELLOW if word.confidence < _DOUBTFUL else ""
+        shown.append(f"{colour}{word.text}{_PLAIN}" if colour else word.text)
+    return " ".join(shown)
 
 
 def register(app: typer.Typer) -> None:

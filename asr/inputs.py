@@ -1,0 +1,131 @@
+"""What a user names on the command line, as recordings: files, folders, patterns, manifests, stdin."""
+
+import glob
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from asr.audio import RawFormat
+from asr.errors import UserError
+from asr.files import escape_name
+from asr.manifest import read_manifest
+from asr.recording import Recording
+
+STDIN = "-"
+MANIFEST_SUFFIX = ".jsonl"
+# In a folder only files that are called like audio or video; a file that is named itself may be called
+# anything.
+SUFFIXES = frozenset(
+    (
+        *(".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
+        *(".aifc", ".au", ".snd", ".caf", ".sph", ".nist", ".m4a", ".aac", ".ac3", ".amr", ".wma"),
+        *(".mp4", ".m4v", ".mkv", ".mka", ".mov", ".webm", ".wmv", ".avi", ".3gp"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One recording to transcribe.
+
+    Attributes:
+        recording: Where its samples come from.
+        stem: Where its output goes within an output folder, without suffix.
+        suffix: Of its file, to tell apart what differs in it alone.
+    """
+
+    recording: Recording
+    stem: PurePath
+    suffix: str = ""
+
+
+def find_inputs(
+    arguments: Sequence[str],
+    recursive: bool = False,
+    channel: int | str | None = None,
+    raw: RawFormat | None = None,
+) -> list[Input | UserError]:
+    """Recordings in the order of the arguments; what cannot be one is an error in its place.
+
+    Args:
+        arguments: Paths of files, folders or manifests (``.jsonl``), patterns, or ``-``.
+        recursive: Take the audio files in folders and their subfolders.
+        channel: See :class:`Recording`.
+        raw: Format of files without header.
+    """
+    inputs: list[Input | UserError] = []
+    for argument in arguments:
+        try:
+            for path, name, stem, offset, duration in _expand(argument, recursive):
+                source = sys.stdin.buffer if path == STDIN else path
+                recording = Recording(source, name, channel, offset, duration, raw)
+                inputs.append(Input(recording, _inside(stem), PurePath(path).suffix))
+        except UserError as error:
+            inputs.append(error)
+    return inputs
+
+
+def output_stems(inputs: Sequence[Input]) -> list[PurePath]:
+    """Where the output of each goes: its stem, with its suffix where stems coincide.
+
+    Raises:
+        UserError: two recordings would still be written to the same place.
+    """
+    counts = Counter(entry.stem for entry in inputs)
+    stems = [
+        entry.stem if counts[entry.stem] == 1 else entry.stem.with_name(entry.stem.name + entry.suffix)
+        for entry in inputs
+    ]
+    stem, count = Counter(stems).most_common(1)[0] if stems else (PurePath(), 0)
+    if count > 1:
+        raise UserError(
+            f"{count} recordings would be written to {escape_name(stem)}: transcribe their common folder "
+            "with --recursive, or give each an output folder"
+        )
+    return stems
+
+
+def _expand(argument: str, recursive: bool) -> Iterator[tuple[str, str, PurePath, float, float | None]]:
+    """Path, name, place of the output, offset and duration of each recording that an argument names."""
+    path = Path(argument)
+    if argument == STDIN:
+        yield STDIN, STDIN, PurePath("stdin"), 0.0, None
+    elif path.is_dir():
+        if not recursive:
+            raise UserError(f"{escape_name(argument)}: is a folder; --recursive transcribes the files in it")
+        yield from _folder(path)
+    elif path.suffix == MANIFEST_SUFFIX:
+        for utterance in read_manifest(path):
+            place = PurePath(utterance.id)
+            stem = place.with_suffix("") if place.suffix in SUFFIXES else place
+            yield utterance.audio_filepath, utterance.id, stem, utterance.offset, utterance.duration or None
+    elif not path.exists() and glob.has_magic(argument):
+        found = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns
+        if not found:
+            raise UserError(f"{escape_name(argument)}: no file is called like this")
+        for name in found:
+            yield name, name, PurePath(PurePath(name).stem), 0.0, None
+    else:
+        yield argument, argument, PurePath(path.stem), 0.0, None
+
+
+def _folder(folder: Path) -> Iterator[tuple[str, str, PurePath, float, float | None]]:
+    empty = True
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() in SUFFIXES:
+                empty = False
+                yield str(path), str(path), path.relative_to(folder).with_suffix(""), 0.0, None
+    if empty:
+        raise UserError(f"{escape_name(folder)}: no audio files in this folder")
+
+
+def _inside(stem: PurePath) -> PurePath:
+    """A relative path that stays inside its folder, whatever an id says."""
+    parts = [part for part in stem.parts if part not in (stem.anchor, "..", ".")]
+    return PurePath(*parts) if parts else PurePath("recording")

@@ -1,0 +1,229 @@
+"""Transcribing through the Python interface, on a model that hears tones."""
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import asr
+from asr.audio import RawFormat
+from asr.errors import UserError
+from asr.pipeline import Listener
+from asr.recording import Recording
+from asr.transcriber import Transcriber, load_model
+from asr.transcript import Transcript
+
+PANGRAM = "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG"
+Speak = Callable[..., np.ndarray]
+Record = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def transcriber(tone_model: Path) -> Transcriber:
+    return load_model(tone_model)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_files_of_any_rate_and_format(
+    transcriber: Transcriber, record: Record, tmp_path: Path, rate: int, suffix: str
+) -> None:
+    text = transcriber.transcribe(record(tmp_path / f"a.{suffix}", PANGRAM, rate)).text
+    assert (
+        text == PANGRAM if suffix in ("wav", "flac") else SequenceMatcher(None, text, PANGRAM).ratio() > 0.7
+    )
+
+
+def test_every_kind_of_source(transcriber: Transcriber, record: Record, speak: Speak, tmp_path: Path) -> None:
+    path = record(tmp_path / "a.wav", PANGRAM)
+    samples = speak(PANGRAM)
+    sources = [
+        path,
+        str(path),
+        path.read_bytes(),
+        io.BytesIO(path.read_bytes()),
+        samples,
+        samples.astype(np.float64),
+        torch.from_numpy(samples),
+        (samples * 32767).astype(np.int16),
+        np.stack([samples, samples], axis=1),
+    ]
+    for source in sources:
+        assert transcriber.transcribe(source).text == PANGRAM
+    assert transcriber.transcribe(speak(PANGRAM, 48_000), sample_rate=48_000).text == PANGRAM
+    assert asr.transcribe(path, transcriber.folder).text == PANGRAM
+    assert asr.load_model(transcriber.folder).transcribe(path).text == PANGRAM
+
+
+def test_what_is_no_sound_is_refused(transcriber: Transcriber) -> None:
+    for source in (np.zeros((2, 2, 2)), np.array(["a"])):
+        with pytest.raises(UserError, match="samples must be"):
+            transcriber.transcribe(source)
+
+
+def test_words_have_times_and_confidences(transcriber: Transcriber, speak: Speak) -> None:
+    transcript = transcriber.transcribe(speak("AB CDE"))
+    first, second = transcript.words
+    assert (first.text, second.text) == ("AB", "CDE")
+    # Letters begin 0.2 s apart from 0.2 s on.
+    assert first.start == pytest.approx(0.2, abs=0.05)
+    assert second.start == pytest.approx(0.8, abs=0.05)
+    assert second.end == pytest.approx(1.32, abs=0.12)
+    assert 0 < first.confidence <= 1
+    assert transcript.duration == pytest.approx(len(speak("AB CDE")) / 16_000)
+
+
+def test_nothing_in_is_nothing_out(transcriber: Transcriber) -> None:
+    for seconds in (0, 0.001, 0.01, 0.02, 0.04, 1.0):
+        transcript = transcriber.transcribe(np.zeros(round(16_000 * seconds), np.float32))
+        assert (transcript.text, transcript.words, transcript.segments) == ("", (), ())
+        assert transcript.duration == pytest.approx(seconds)
+
+
+def test_a_long_recording_says_what_its_parts_say(transcriber: Transcriber, speak: Speak) -> None:
+    text = " ".join([PANGRAM] * 25)
+    transcript = transcriber.transcribe(speak(text))
+    assert transcript.duration > 200
+    assert transcript.text == text
+    starts = [word.start for word in transcript.words]
+    expected = 0.2 + 0.2 * np.array([0, *(i + 1 for i, letter in enumerate(text) if letter == " ")])
+    assert np.abs(np.array(starts) - expected).max() < 0.05
+    assert all(segment.end - segment.start <= 30 for segment in transcript.segments)
+
+
+def test_segments_end_at_pauses(transcriber: Transcriber, speak: Speak) -> None:
+    silence = np.zeros(16_000, np.float32)
+    transcript = transcriber.transcribe(np.concatenate([speak("AB CD "), silence, speak("EF")]))
+    assert [segment.text for segment in transcript.segments] == ["AB CD", "EF"]
+    assert transcript.text == "AB CD EF"
+    assert transcript.segments[1].start == transcript.words[2].start
+
+
+def test_channels(transcriber: Transcriber, speak: Speak, record: Record, tmp_path: Path) -> None:
+    left, right = speak("HELLO"), speak("WORLD")
+    later = np.concatenate([np.zeros(3 * 16_000, np.float32), right])
+    stereo = np.stack([np.pad(left, (0, len(later) - len(left))), later], axis=1)
+    assert transcriber.transcribe(stereo, channel=1).text == "HELLO"
+    assert transcriber.transcribe(stereo, channel=2).text == "WORLD"
+    apart = transcriber.transcribe(stereo, channel="all")
+    assert [(segment.text, segment.channel) for segment in apart.segments] == [("HELLO", 1), ("WORLD", 2)]
+    assert apart.text == "HELLO WORLD"
+    mono = record(tmp_path / "mono.wav", "ABC")
+    assert transcriber.transcribe(mono, channel="all").segments[0].channel is None
+    assert transcriber.transcribe(io.BytesIO(mono.read_bytes()), channel="all").text == "ABC"
+    with pytest.raises(UserError, match="no channel 2"):
+        transcriber.transcribe(mono, channel=2)
+    with pytest.raises(UserError, match="no such file"):
+        transcriber.transcribe("/nowhere.wav", channel="all")
+
+
+def test_parts_of_files_and_raw_samples(
+    transcriber: Transcriber, speak: Speak, record: Record, tmp_path: Path
+) -> None:
+    path = record(tmp_path / "a.flac", "ABC DEF")
+    part = Recording(path, offset=0.9, duration=0.75)
+    raw = tmp_path / "a.pcm"
+    raw.write_bytes((speak("ABC", 8_000) * 32767).astype("<i2").tobytes())
+    (first, second) = transcriber.transcribe_all([part, Recording(raw, raw=RawFormat(8_000))])
+    assert isinstance(first, Transcript)
+    assert first.text == "DEF"
+    assert isinstance(second, Transcript)
+    assert second.text == "ABC"
+
+
+def texts(results: object) -> list[str]:
+    return [result.text if isinstance(result, Transcript) else f"! {result}" for result in results]  # type: ignore[attr-defined]
+
+
+def test_neither_batches_nor_threads_change_a_text(transcriber: Transcriber, speak: Speak) -> None:
+    draw = np.random.default_rng(1)
+    words = [PANGRAM.split()[: draw.integers(1, 9)] * repeats for repeats in (1, 9, 1, 2, 1, 1, 3)]
+    expected = [" ".join(some) for some in words]
+    sources = [speak(text) for text in expected]
+    assert max(map(len, sources)) > 45 * 16_000
+    for threads, batch_seconds in ((0, 1.0), (0, 1e4), (1, 60.0), (3, 5.0)):
+        assert texts(transcriber.transcribe_all(sources, threads, batch_seconds)) == expected
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_bad_file_harms_no_other(
+    transcriber: Transcriber, record: Record, tmp_path: Path, threads: int
+) -> None:
+    good = record(tmp_path / "good.wav", "GOOD")
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"bad")
+    found = texts(transcriber.transcribe_all([bad, good, tmp_path / "none", good, bad], threads))
+    assert [text.split(":")[0] for text in found] == [
+        f"! {bad}", "GOOD", f"! {tmp_path / 'none'}", "GOOD", f"! {bad}",
+    ]  # fmt: skip
+
+
+def test_recordings_are_taken_as_they_are_needed(transcriber: Transcriber, speak: Speak) -> None:
+    taken = []
+
+    def sources(count: int) -> object:
+        for number in range(count):
+            taken.append(number)
+            yield speak("AB")
+
+    results = transcriber.transcribe_all(sources(10_000), batch_seconds=5.0)  # type: ignore[arg-type]
+    assert next(results).text == "AB"  # type: ignore[union-attr]
+    assert len(taken) < 100
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_closing_early_stops_the_readers(transcriber: Transcriber, speak: Speak) -> None:
+    endless = (speak("AB") for _ in iter(int, 1))
+    results = transcriber.transcribe_all(endless, threads=2, batch_seconds=5.0)
+    assert next(results).text == "AB"  # type: ignore[union-attr]
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_one_transcriber_serves_many_threads(transcriber: Transcriber, speak: Speak) -> None:
+    expected = [PANGRAM[:length].strip() for length in range(5, 43)]
+    sources = [speak(text) for text in expected]
+    with ThreadPoolExecutor(4) as pool:
+        assert [transcript.text for transcript in pool.map(transcriber.transcribe, sources)] == expected
+
+
+def test_a_listener_hears_of_every_second(transcriber: Transcriber, speak: Speak) -> None:
+    class Count(Listener):
+        opened_seconds = done_seconds = 0.0
+
+        def opened(self, name: str, info: asr.audio.AudioInfo) -> None:  # type: ignore[name-defined]
+            self.opened_seconds += info.duration
+
+        def done(self, seconds: float) -> None:
+            self.done_seconds += seconds
+
+    count = Count()
+    sources = [speak("AB"), speak(" ".join([PANGRAM] * 12))]
+    list(transcriber.transcribe_all(sources, listener=count))
+    seconds = sum(map(len, sources)) / 16_000
+    assert count.opened_seconds == pytest.approx(seconds)
+    assert count.done_seconds == pytest.approx(seconds)
+
+
+def test_damage_is_told_and_what_came_before_is_transcribed(
+    transcriber: Transcriber, tmp_path: Path, record: Record
+) -> None:
+    path = record(tmp_path / "a.flac", " ".join([PANGRAM] * 3))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.warns(UserWarning, match="damaged after"):
+        text = transcriber.transcribe(path).text
+    assert " ".join([PANGRAM] * 3).startswith(text[:20])
+
+
+def test_a_model_or_device_that_is_not_there(tone_model: Path) -> None:
+    with pytest.raises(UserError, match="no such model"):
+        load_model("/nowhere")
+    for device in ("cuda:99", "abacus"):
+        with pytest.raises(UserError, match="--device"):
+            load_model(tone_model, device=device)
+    with pytest.raises(UserError, match="--precision"):
+        load_model(tone_model, precision="fp7")
