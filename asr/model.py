@@ -106,6 +106,8 @@ class Model(nn.Module):
     @property
     def default_head(self) -> str:
         """The head that is decoded: ``decoding.head``, else the first."""
+        if not self.config.heads:
+            raise UserError("this model is only pre-trained; train it with training.init_from")
         head = str(self.config.decoding.get("head") or next(iter(self.config.heads)))
         if head not in self.config.heads:
             raise UserError(f"decoding.head: {head!r} is not a head of this model ({', '.join(self.heads)})")
@@ -122,6 +124,9 @@ class Model(nn.Module):
         Returns:
             For each head float32 ``(batch, encoder frames, tokens)``, and lengths ``(batch,)``.
         """
+        if not features.shape[1]:
+            sizes = [len(self.tokenizers[name].tokens) for name in heads]
+            return [features.new_zeros(len(features), 0, size) for size in sizes], lengths
         layers, lengths = self.encoder(features.to(self.precision), lengths)
         return [self._head(name, layers) for name in heads], lengths
 
@@ -138,9 +143,6 @@ class Model(nn.Module):
             than one frame has length 0.
         """
         features, frames = self.frontend(waveforms, lengths)
-        if not features.shape[1]:
-            tokens = len(self.tokenizers[head or self.default_head].tokens)
-            return waveforms.new_zeros(len(waveforms), 0, tokens), frames
         (logits,), frames = self.logits(features, frames, [head or self.default_head])
         return logits.log_softmax(-1), frames
 
@@ -169,8 +171,6 @@ def build_tokenizer(
 
 def check_heads(heads: dict[str, HeadConfig], layers: int) -> None:
     """Raise :class:`UserError` for heads that an encoder of so many layers cannot have."""
-    if not heads:
-        raise UserError("heads: there must be at least one")
     for name, head in heads.items():
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
             raise UserError(f"heads.{name}: a head's name is made of letters, digits, - and _")

@@ -1,5 +1,6 @@
 """``asr train``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -41,8 +42,8 @@ def start(command: str, recipe: Path, overrides: list[str], folder: Path, resume
         model = run(load_recipe(recipe, overrides), folder, resume, pretraining=command == "pretrain")
     except SystemExit as stop:
         if stop.code == 130:
-            words = " ".join(["asr", command, str(recipe), *overrides, "--output", str(folder)])
-            typer.echo(f"stopped; go on with: {words} --resume", err=True)
+            words = shlex.join(["asr", command, str(recipe), *overrides, "--output", str(folder), "--resume"])
+            typer.echo(f"stopped; go on with: {words}", err=True)
         raise
     typer.echo(model)
 

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder ``step-<number>`` with the weights, the optimizer's state and a JSON file; it is
 written under a temporary name, flushed to the disk and renamed, so that a process killed at any moment
-leaves the last whole one.
+leaves the last whole one. The JSON file is written last: a temporary folder that has it is whole as well.
 """
 
 import json
@@ -41,8 +41,9 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], state: 
             f"{target}: the checkpoint cannot be written ({error.strerror}); the one before it is kept: "
             "make room and continue with --resume"
         ) from error
-    for old in _steps(folder)[:-1]:
-        shutil.rmtree(old, ignore_errors=True)
+    for old in _steps(folder):
+        if old != target:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -56,7 +57,9 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
 
 
 def _steps(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    """Folders of checkpoints, whole or not, by step; of one step the temporary one comes first."""
+    found = [path for path in folder.glob("*step-*") if path.is_dir()]
+    return sorted(found, key=lambda path: (path.name.strip(".").removesuffix(".tmp"), path.name[0] != "."))
 
 
 def _write(path: Path, content: bytes) -> None:

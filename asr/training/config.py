@@ -5,11 +5,13 @@ overridden on the command line (``optimizer.lr=1e-3``). Paths are relative to th
 may use ``${oc.env:NAME}``.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -20,7 +22,7 @@ from asr.batching import BatchingConfig
 from asr.encoder import EncoderConfig
 from asr.errors import UserError
 from asr.frontend import FrontendConfig
-from asr.model import HeadConfig
+from asr.model import HeadConfig, check_heads
 
 
 @dataclass
@@ -177,10 +179,13 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         raise UserError(f"{path}: cannot read this recipe ({error.strerror})") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    except (OmegaConfBaseException, ValueError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
         raise UserError(f"{path}: {_explain(error)}") from error
     assert isinstance(recipe, Recipe)
-    _check(recipe, path)
+    try:
+        _check(recipe)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return recipe
 
 
@@ -200,25 +205,66 @@ def _explain(error: Exception) -> str:
     return f"{key}: {message}" if key else message
 
 
-def _check(recipe: Recipe, path: str | os.PathLike[str]) -> None:
+CHOICES = {
+    "training.precision": ("auto", "fp32", "bf16"),
+    "schedule.kind": ("cosine", "linear", "plateau"),
+    "frontend.cmvn": ("utterance", "fixed"),
+}
+RANGES = {
+    "frontend.mel_bins": (1, math.inf),
+    "augment.gain_probability": (0, 1),
+    "augment.telephone": (0, 1),
+    "augment.noise.probability": (0, 1),
+    "augment.reverberation.probability": (0, 1),
+    "augment.spec_augment.probability": (0, 1),
+    "augment.spec_augment.time_share": (0, 1),
+    "batching.max_seconds": (1, math.inf),
+    "loss.non_finite_limit": (1, math.inf),
+    "optimizer.lr": (0, math.inf),
+    "optimizer.average": (0, 1),
+    "optimizer.accumulate": (1, math.inf),
+    "schedule.epochs": (0, math.inf),
+    "schedule.steps": (0, math.inf),
+    "schedule.minutes": (0, math.inf),
+    "schedule.hold": (0, 1),
+    "schedule.factor": (0, 1),
+    "schedule.patience": (1, math.inf),
+    "training.processes": (0, math.inf),
+    "training.evaluate_every": (0.001, math.inf),
+}
+
+
+def _value(recipe: Recipe, key: str) -> Any:
+    return reduce(getattr, key.split("."), cast(Any, recipe))
+
+
+def _check(recipe: Recipe) -> None:
+    """Raise :class:`UserError` for the first value that makes no sense."""
     recipe.encoder.check()
-    schedule, shares = recipe.schedule, [source.share for source in recipe.data.train]
-    choices = (
-        ("training.precision", recipe.training.precision, ("auto", "fp32", "bf16")),
-        ("schedule.kind", schedule.kind, ("cosine", "linear", "plateau")),
-        ("frontend.cmvn", recipe.frontend.cmvn, ("utterance", "fixed")),
-    )
-    for key, value, allowed in choices:
+    check_heads(recipe.all_heads(), recipe.encoder.layers)
+    for key, allowed in CHOICES.items():
+        value = _value(recipe, key)
         if value not in allowed:
-            raise UserError(f"{path}: {key}: {value!r} is not one of {', '.join(allowed)}")
+            raise UserError(f"{key}: {value!r} is not one of {', '.join(allowed)}")
+    for key, (lowest, highest) in RANGES.items():
+        number = _value(recipe, key)
+        if not lowest <= number <= highest:
+            limit = f"at least {lowest}" if highest == math.inf else f"from {lowest} to {highest}"
+            raise UserError(f"{key}: {number} must be {limit}")
+    if recipe.frontend.high_frequency > recipe.frontend.sample_rate / 2:
+        raise UserError("frontend.high_frequency: must be at most half of frontend.sample_rate")
     if not recipe.data.train or not all(source.manifest for source in recipe.data.train):
-        raise UserError(f"{path}: data.train must list at least one manifest")
+        raise UserError("data.train must list at least one manifest")
+    schedule, shares = recipe.schedule, [source.share for source in recipe.data.train]
     if sum(bool(length) for length in (schedule.epochs, schedule.steps, schedule.minutes)) != 1:
-        raise UserError(f"{path}: schedule needs exactly one of epochs, steps and minutes")
+        raise UserError("schedule needs exactly one of epochs, steps and minutes")
     if any(shares) and (not all(shares) or abs(sum(shares) - 1) > 1e-3):
-        raise UserError(f"{path}: the shares of data.train must be given for all and add up to 1")
+        raise UserError("the shares of data.train must be given for all and add up to 1")
     for name, head in recipe.all_heads().items():
-        if not -1 < head.layer <= recipe.encoder.layers:
-            raise UserError(f"{path}: heads.{name}.layer: {head.layer} is not a layer of the encoder")
         if head.units == "phones" and not head.lexicon:
-            raise UserError(f"{path}: heads.{name}: phones need a lexicon (heads.{name}.lexicon)")
+            raise UserError(f"heads.{name}: phones need a lexicon (heads.{name}.lexicon)")
+        if head.units == "wordpieces" and not head.wordpieces:
+            raise UserError(f"heads.{name}: word pieces need sentencepiece's model (heads.{name}.wordpieces)")
+    decoded = recipe.decoding.get("head")
+    if decoded and decoded not in recipe.all_heads():
+        raise UserError(f"decoding.head: {decoded!r} is not one of {', '.join(recipe.all_heads())}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
@@ -22,6 +24,8 @@ from asr.manifest import Utterance, evenly_spread, read_manifest
 from asr.model import Model
 from asr.tokenizer import Tokenizer, UnknownSymbol
 from asr.training.config import DataConfig, Recipe
+
+DECODED_AHEAD = 256
 
 
 @dataclass
@@ -62,7 +66,7 @@ class AudioStore:
         self.utterances, self.sample_rate = utterances, sample_rate
         self._samples: np.ndarray | None = None
         self._offsets = np.zeros(0, dtype=np.int64)
-        if cache:
+        if cache and utterances:
             self._open(build_audio_cache(utterances, sample_rate, Path(cache)))
 
     def _open(self, path: Path) -> None:
@@ -94,10 +98,14 @@ def build_audio_cache(utterances: Sequence[Utterance], sample_rate: int, folder:
         return (waveform * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
     offsets = [0]
-    with atomic_write(path, "wb") as stream, ThreadPoolExecutor() as pool, Progress(transient=True) as bar:
-        for samples in bar.track(pool.map(decode, utterances), len(utterances), description="decoding audio"):
-            stream.write(samples.tobytes())
-            offsets.append(offsets[-1] + len(samples))
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with atomic_write(path, "wb") as stream, ThreadPoolExecutor() as pool, bar:
+        # A stretch at a time: what is decoded ahead of the disk lies in memory.
+        for start in bar.track(range(0, len(utterances), DECODED_AHEAD), description="decoding audio"):
+            for samples in pool.map(decode, utterances[start : start + DECODED_AHEAD]):
+                stream.write(samples.tobytes())
+                offsets.append(offsets[-1] + len(samples))
     with atomic_write(path.with_suffix(".json")) as stream:
         json.dump(offsets, stream)
     return path
@@ -115,6 +123,7 @@ class TrainingData:
 
     def __init__(self, recipe: Recipe, model: Model) -> None:
         self.dropped = Dropped()
+        self.augmentation = WaveformAugmentation(recipe.augment, recipe.frontend.sample_rate)
         self._seed = recipe.training.seed
         self._targets: dict[str, list[list[int] | None]] = {name: [] for name in model.tokenizers}
         self.utterances: list[Utterance] = []
@@ -128,9 +137,9 @@ class TrainingData:
                     self.utterances.append(utterance)
             self.sources.append((np.arange(first, len(self.utterances)), source.share))
             if first == len(self.utterances):
-                raise UserError(f"{source.manifest}: has no utterance that can be trained on")
+                reasons = "; ".join(self.dropped.lines()) or "it is empty"
+                raise UserError(f"{source.manifest}: has no utterance that can be trained on: {reasons}")
         self.durations = np.asarray([utterance.duration for utterance in self.utterances])
-        self.augmentation = WaveformAugmentation(recipe.augment, recipe.frontend.sample_rate)
         self.audio = AudioStore(self.utterances, recipe.frontend.sample_rate, recipe.data.cache)
 
     def _add_targets(self, utterance: Utterance, recipe: Recipe, model: Model) -> bool:
@@ -141,10 +150,9 @@ class TrainingData:
             self.dropped.add("duration outside batching.min_duration and max_duration", utterance.id)
             return False
         samples = int(utterance.duration / max(recipe.augment.speed) * recipe.frontend.sample_rate)
-        frames = model.frontend.frames(samples) // recipe.encoder.subsampling_factor
+        frames = math.ceil(int(model.frontend.frames(samples)) / recipe.encoder.subsampling_factor)
         targets = {
-            name: self._encode(utterance, tokenizer, int(frames))
-            for name, tokenizer in model.tokenizers.items()
+            name: self._encode(utterance, tokenizer, frames) for name, tokenizer in model.tokenizers.items()
         }
         if targets and not any(targets.values()):
             return False
@@ -190,13 +198,15 @@ def development_utterances(config: DataConfig, with_text: bool = True) -> list[U
 
 def pad(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Waveforms of several lengths to ``(batch, samples)`` and lengths ``(batch,)``."""
+    if not waveforms:
+        return torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
     lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
     return torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True), lengths
 
 
 def _pad_targets(labels: Sequence[list[int] | None]) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([-1 if each is None else len(each) for each in labels], dtype=torch.int64)
-    padded = torch.zeros(len(labels), max(1, int(lengths.max())), dtype=torch.int64)
+    padded = torch.zeros(len(labels), max([1, *lengths.tolist()]), dtype=torch.int64)
     for row, each in zip(padded, labels, strict=True):
         if each:
             row[: len(each)] = torch.tensor(each)

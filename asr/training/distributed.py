@@ -8,8 +8,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import connection
 from typing import Any
 
 import torch
@@ -17,6 +19,10 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
 from asr.errors import UserError
+
+STOPPED = 130
+"""Exit status of a run that was asked to stop, as after Ctrl-C in a shell."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -56,92 +62,126 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def launch(run: Callable[[Ranks, Any], None], argument: Any, processes: int = 0) -> None:
-    """Call ``run(ranks, argument)`` in every process of a run.
+def is_first() -> bool:
+    """Whether this process may write what all processes share: the only one, or torchrun's rank 0."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def is_first_here() -> bool:
+    """Whether this process may write what the processes of this machine share."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+Work = Callable[[Ranks, Any], int | None]
+"""What every process does with an argument; a number is an exit status, on which all agree."""
+
+
+def launch(work: Work, argument: Any, processes: int = 0) -> None:
+    """Call ``work(ranks, argument)`` in every process of a run.
 
     Under torchrun this process is one of them. Otherwise ``processes`` are started here; 0 means one for
     each GPU, or on a CPU one single-threaded process for each core: two processes of one thread train
     faster than one of two (see benchmarks/README.md).
 
     Raises:
-        UserError: a process reported a mistake of the user's (it printed the line itself).
-        SystemExit: a process was stopped or failed.
+        UserError: a process met a mistake of the user's, or was killed.
+        SystemExit: the work's exit status where it is not 0, or that of a process which failed.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        _join(run, argument, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://")
-        return
-    gpus = torch.cuda.device_count()
-    processes = processes or gpus or usable_cores()
-    if processes == 1:
-        run(Ranks(device=torch.device("cuda" if gpus else "cpu")), argument)
-        return
-    address = f"tcp://127.0.0.1:{_free_port()}"
+        status = _join(work, argument, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://")
+    else:
+        gpus = torch.cuda.device_count()
+        processes = processes or gpus or usable_cores()
+        if processes == 1:
+            status = work(Ranks(device=torch.device("cuda" if gpus else "cpu")), argument)
+        else:
+            status = _start(work, argument, processes)
+    if status:
+        raise SystemExit(status)
+
+
+def _join(work: Work, argument: Any, rank: int, processes: int, address: str) -> int | None:
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        local = int(os.environ.get("LOCAL_RANK", rank))
+        device = torch.device("cuda", local % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    backend = "gloo" if device.type == "cpu" else "nccl"
+    dist.init_process_group(backend, address, rank=rank, world_size=processes)
+    status = work(Ranks(rank, processes, device), argument)
+    dist.barrier()
+    # Not after an exception: the others would fail at their next sum before anyone has said why.
+    dist.destroy_process_group()
+    return status
+
+
+def _start(work: Work, argument: Any, processes: int) -> int:
+    """Start processes, pass on signals, and wait; when one fails, end the others."""
     context = multiprocessing.get_context("spawn")
+    mistakes = context.SimpleQueue()
+    address = f"tcp://127.0.0.1:{_free_port()}"
     workers = [
-        context.Process(target=_worker, args=(run, argument, rank, processes, address), daemon=True)
+        context.Process(target=_work, args=(work, argument, rank, processes, address, mistakes), daemon=True)
         for rank in range(processes)
     ]
-    for worker in workers:
-        worker.start()
-    code = _wait(workers)
-    if code:
-        raise SystemExit(code)
+    stop_asked = threading.Event()
+    # Workers ignore Ctrl-C until they can act on it, and hear of it from here.
+    previous = [(number, signal.signal(number, signal.SIG_IGN)) for number in STOP_SIGNALS]
+    try:
+        for worker in workers:
+            worker.start()
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda *_: stop_asked.set())
+        return _wait(workers, mistakes, stop_asked)
+    finally:
+        for worker in workers:
+            if worker.pid is not None:
+                worker.kill()
+                worker.join()
+        for number, handler in previous:
+            signal.signal(number, handler)
 
 
-def _worker(
-    run: Callable[[Ranks, Any], None], argument: Any, rank: int, processes: int, address: str
-) -> None:
+def _wait(workers: list[Any], mistakes: Any, stop_asked: threading.Event) -> int:
+    """Exit status on which all workers agree."""
+    while alive := [worker for worker in workers if worker.exitcode is None]:
+        connection.wait([worker.sentinel for worker in alive], timeout=0.5)
+        if not mistakes.empty():
+            raise UserError(mistakes.get())
+        failed = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0, STOPPED)]
+        if failed and failed[0] < 0:
+            raise UserError(
+                f"a training process was ended by signal {-failed[0]} (9: perhaps for want of memory); "
+                "go on with --resume"
+            )
+        if failed:
+            return int(failed[0])
+        if stop_asked.is_set():
+            for worker in alive:
+                os.kill(worker.pid, signal.SIGINT)
+    return max(int(worker.exitcode) for worker in workers)
+
+
+def _work(work: Work, argument: Any, rank: int, processes: int, address: str, mistakes: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, usable_cores() // processes))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     try:
-        _join(run, argument, rank, processes, address)
+        status = _join(work, argument, rank, processes, address)
     except UserError as error:
-        if rank == 0:
-            sys.stderr.write(f"asr: {error}\n")
-        sys.exit(1)
+        # Leaving would break the others' sums, with a traceback each: wait until the parent ends all.
+        mistakes.put(str(error))
+        while True:
+            signal.pause()
+    sys.exit(status)
 
 
-def _join(run: Callable[[Ranks, Any], None], argument: Any, rank: int, processes: int, address: str) -> None:
-    cuda = torch.cuda.is_available()
-    local = int(os.environ.get("LOCAL_RANK", rank))
-    device = torch.device("cuda", local % torch.cuda.device_count()) if cuda else torch.device("cpu")
-    dist.init_process_group("nccl" if cuda else "gloo", address, rank=rank, world_size=processes)
-    try:
-        run(Ranks(rank, processes, device), argument)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
-
-
-def _wait(workers: list[Any]) -> int:
-    """Wait for all; pass on a signal; when one fails, end the others. Returns the exit status."""
-
-    def forward(number: int, _: Any) -> None:
-        for worker in workers:
-            if worker.is_alive():
-                os.kill(worker.pid, number)
-
-    # A terminal's Ctrl-C reaches the workers by itself and a second one would end them at once.
-    previous = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN if os.isatty(0) else forward),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, forward),
-    }
-    try:
-        while any(worker.is_alive() for worker in workers):
-            for worker in workers:
-                worker.join(0.1)
-            if any(worker.exitcode for worker in workers):
-                break
-        failed = [worker.exitcode for worker in workers if worker.exitcode]
-        for worker in workers:
-            worker.join(5 if failed else None)
-            if worker.is_alive():
-                worker.terminate()
-                worker.join()
-        return abs(failed[0]) if failed else 0
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _end_with_parent() -> None:
+    """A run whose first process was killed must not go on unseen beside its continuation."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _free_port() -> int:

@@ -4,6 +4,7 @@ import fnmatch
 
 import torch
 
+from asr.errors import UserError
 from asr.model import HeadConfig, Model, ModelConfig, build_tokenizer, load_network
 from asr.training.config import Recipe
 
@@ -17,11 +18,19 @@ def build_model(recipe: Recipe, heads: dict[str, HeadConfig] | None = None) -> M
         ModelConfig(recipe.frontend, recipe.encoder, heads, dict(recipe.decoding)),
         tokenizers,
     )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(
-            not any(fnmatch.fnmatch(name, pattern) for pattern in recipe.training.freeze)
-        )
+    _freeze(model, recipe.training.freeze)
     return model
+
+
+def _freeze(model: Model, patterns: list[str]) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise UserError(f"training.freeze: {pattern!r} fits no parameter ({names[0]}, … {names[-1]})")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(fnmatch.fnmatch(name, pattern) for pattern in patterns))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError("training.freeze: nothing is left to train")
 
 
 def initialise_from(model: Model, source: str) -> list[str]:

@@ -134,6 +134,8 @@ class Optimisation:
         self.average.values.copy_(tensors["average"])
         for number, group in enumerate(self.optimizer.param_groups):
             (part,) = group["params"]
+            if f"step.{number}" not in tensors:
+                continue  # no step was taken yet
             self.optimizer.state[part] = {
                 key: tensors[f"{key}.{number}"].to(part.device if key != "step" else "cpu")
                 for key in ("step", "exp_avg", "exp_avg_sq")

@@ -18,7 +18,11 @@ class Reporter:
     """Written to by the main process only."""
 
     def __init__(self, folder: Path, tensorboard: bool) -> None:
-        self._log = (folder / "train.jsonl").open("a", encoding="utf-8")
+        self._path = folder / "train.jsonl"
+        try:
+            self._log = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot be written ({error.strerror})") from error
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -67,8 +71,13 @@ class Reporter:
             self._board.close()
 
     def _write(self, metrics: dict[str, Any]) -> None:
-        self._log.write(json.dumps(metrics) + "\n")
-        self._log.flush()
+        try:
+            self._log.write(json.dumps(metrics) + "\n")
+            self._log.flush()
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: cannot be written ({error.strerror}); make room, then --resume"
+            ) from error
         if self._board is not None:
             for name, value in metrics.items():
                 if isinstance(value, int | float):

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.manifest import Utterance
 from asr.training.checkpoint import load_checkpoint
 from asr.training.config import Recipe, write_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
-from asr.training.distributed import Ranks, launch
+from asr.training.distributed import STOPPED, Ranks, is_first, is_first_here, launch
 from asr.training.network import build_model
 from asr.training.pretrainer import Pretrainer, build_forecaster
 from asr.training.trainer import Stopped, Trainer
@@ -36,20 +37,39 @@ def train(recipe: Recipe, folder: Path, resume: bool = False, pretraining: bool 
         raise UserError(
             f"{folder}: holds a run already; continue it with --resume or choose another --output"
         )
-    model = build_forecaster(recipe) if pretraining else build_model(recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Mistakes in the data, and the decoding of the audio, come before any process is started.
-    TrainingData(recipe, model)
-    development = development_utterances(recipe.data, bool(model.tokenizers))
-    AudioStore(development, recipe.frontend.sample_rate, recipe.data.cache)
-    write_recipe(folder / "recipe.yaml", recipe)
+    if is_first_here():
+        _look_ahead(recipe, pretraining)
+    if is_first():
+        write_recipe(folder / "recipe.yaml", recipe)
     launch(_train, Run(recipe, folder, resume, pretraining), recipe.training.processes)
     return folder / "model"
 
 
-def _train(ranks: Ranks, run: Run) -> None:
+def _look_ahead(recipe: Recipe, pretraining: bool) -> None:
+    """Mistakes in the data, and the decoding of the audio, come before any process is started."""
+    model = build_forecaster(recipe) if pretraining else build_model(recipe)
+    data = TrainingData(recipe, model)
+    development = development_utterances(recipe.data, bool(model.tokenizers))
+    AudioStore(development, recipe.frontend.sample_rate, recipe.data.cache)
+    if not recipe.data.cache:
+        for source, (indices, _) in zip(recipe.data.train, data.sources, strict=True):
+            _check_audio(source.manifest, [data.utterances[index] for index in indices])
+        _check_audio(recipe.data.dev, development)
+
+
+def _check_audio(manifest: str, utterances: list[Utterance]) -> None:
+    missing = [path for item in utterances if not Path(path := item.audio_filepath).exists()]
+    if missing:
+        raise UserError(
+            f"{manifest}: the audio of {len(missing)} of {len(utterances)} utterances is gone "
+            f"({missing[0]} first); move it back, or prepare the manifest again"
+        )
+
+
+def _train(ranks: Ranks, run: Run) -> int:
     make = Pretrainer if run.pretraining else Trainer
     try:
         make(run.recipe, run.folder, ranks).run(run.resume)
     except Stopped:
-        raise SystemExit(130) from None
+        return STOPPED
+    return 0

@@ -115,6 +115,8 @@ class Trainer:
         """
         if resume:
             self._resume()
+            if len(set(self.ranks.gather(self.position.step))) > 1:
+                raise UserError(f"{self.folder}: all machines must see the same run folder to go on with it")
         previous = [
             (number, signal.signal(number, self._ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)
         ]
@@ -150,9 +152,12 @@ class Trainer:
             accumulated += 1
             if accumulated == self.recipe.optimizer.accumulate or position.batch == len(plan):
                 accumulated = 0
-                self._step()
+                stop_asked = self._step()
                 if position.batch in evaluate_at or self._is_over():
                     self._evaluate()
+                if stop_asked:
+                    self._checkpoint()
+                    raise Stopped
                 if self._is_over():
                     return
                 if time.monotonic() - self.checkpoint_at > 60 * self.recipe.training.checkpoint_minutes:
@@ -166,6 +171,8 @@ class Trainer:
             return
         device = self.ranks.device
         features, lengths = self.model.frontend(batch.waveforms.to(device), batch.lengths.to(device))
+        if not lengths.any():
+            return
         features = self.spec_augment(features, lengths)
         logits, frames = self.model.logits(features, lengths, self.heads)
         total = torch.zeros((), device=device)
@@ -183,8 +190,8 @@ class Trainer:
         self._count("padded", best.numel())
         self._count("frames", frames.sum())
 
-    def _step(self) -> None:
-        """Sum gradients over the processes and update the weights."""
+    def _step(self) -> bool:
+        """Sum gradients over the processes and update the weights; whether a process was asked to stop."""
         position, flat = self.position, self.flat
         self._count("stop", float(self.stop_asked))
         self._count("seconds", (time.monotonic() - self.started) / self.ranks.processes)
@@ -204,16 +211,15 @@ class Trainer:
         self.heard += audio
         if self.reporter is not None and position.step % STEPS_PER_REPORT == 0:
             self._report(found, norm, rate)
-        if found["stop"]:
-            self._checkpoint()
-            raise Stopped
+        return bool(found["stop"])
 
     def _evaluate(self) -> None:
         """Measure the averaged weights; keep them where they are among the best."""
         position, schedule = self.position, self.recipe.schedule
         if not self.development.utterances:
-            with self.average.swapped_in(self.flat.values):
-                self._save_model(self.folder / "model", {})
+            if self.ranks.is_main:
+                with self.average.swapped_in(self.flat.values):
+                    self._save_model(self.folder / "model", {})
             return
         with self.average.swapped_in(self.flat.values):
             scores, examples = self.development.evaluate(self.model, self.ranks)
@@ -221,9 +227,8 @@ class Trainer:
             improved = error < position.best
             position.best = min(error, position.best)
             position.unimproved = 0 if improved else position.unimproved + 1
-            if schedule.kind == "plateau" and position.unimproved > schedule.patience:
+            if schedule.kind == "plateau" and position.unimproved % schedule.patience == 0 and not improved:
                 position.plateau *= schedule.factor
-                position.unimproved = 0
             rates = {name: {"wer": result.wer, "cer": result.cer} for name, result in scores.items()}
             self._keep(error, improved, rates)
         if self.reporter is not None:
@@ -238,7 +243,12 @@ class Trainer:
         if not self.ranks.is_main:
             return
         models = self.folder / "models"
-        self._save_model(models / f"{error:08.4f}-step-{self.position.step:09d}", rates)
+        models.mkdir(exist_ok=True)
+        whole = models / f"{error:08.4f}-step-{self.position.step:09d}"
+        partial = self.folder / ".model.tmp"
+        self._save_model(partial, rates)
+        shutil.rmtree(whole, ignore_errors=True)
+        partial.rename(whole)
         if improved:
             self._save_model(self.folder / "model", rates)
         for worse in sorted(models.iterdir())[max(1, self.recipe.training.keep) :]:
@@ -341,8 +351,9 @@ class Trainer:
         every = self.recipe.training.evaluate_every
         if every >= 1:
             return {self.epoch_size} if (self.position.epoch + 1) % round(every) == 0 else set()
-        parts = round(1 / every)
-        return {round(self.epoch_size * part / parts) for part in range(1, parts + 1)}
+        parts, accumulate = round(1 / every), self.recipe.optimizer.accumulate
+        points = [round(self.epoch_size * part / parts) for part in range(1, parts + 1)]
+        return {min(math.ceil(point / accumulate) * accumulate, self.epoch_size) for point in points}
 
     def _progress(self) -> float:
         """Fraction of the run that is done."""
