@@ -30,15 +30,16 @@ def fit_calibration(posteriors: ArrayLike, correct: ArrayLike) -> tuple[float, f
     if not 0 < y.sum() < len(y):
         raise UserError("confidences can be calibrated only on words of which some are right and some wrong")
     inputs = np.stack([x, np.ones_like(x)], axis=1)
-    weights = np.array([1.0, 0.0])
+    weights = np.zeros(2)
     # Newton's method on the logistic loss; a little ridge keeps separable data finite.
     ridge = 1e-3 * np.eye(2)
-    for _ in range(50):
+    for _ in range(100):
         p = 1.0 / (1.0 + np.exp(-inputs @ weights))
         gradient = inputs.T @ (p - y) + ridge @ weights
         curvature = (inputs * (p * (1 - p))[:, None]).T @ inputs + ridge
         step = np.linalg.solve(curvature, gradient)
-        weights -= step * min(1.0, 5.0 / np.abs(step).max(initial=1e-12))
+        # Short steps: the curvature of saturated odds says little about what is far away.
+        weights -= step / max(1.0, np.abs(step).max())
         if np.abs(step).max() < 1e-9:
             break
     return float(weights[0]), float(weights[1])

@@ -19,7 +19,8 @@ UNKNOWN_END = -2
 #: token between words, -1 where the units have none. ``words``, ``tokens``: how many there are.
 #: ``has_lexicon``: words are looked up in a tree; else tokens follow each other freely. ``has_lm``: there is
 #: a language model of words; ``has_spelling_lm``: one of tokens. ``…_state``: states at the start (and, of
-#: the token model, at the start of every spelled word). ``most_gained``: an upper bound of what a pending
+#: the token model, at the start of every spelled word), where hotwords begun have ``hotword_score``.
+#: ``most_gained``: an upper bound of what a pending
 #: prefix's context adds to its score. ``most_completed``: the most words that one token can complete.
 OPTIONS = np.dtype(
     [
@@ -44,6 +45,7 @@ OPTIONS = np.dtype(
         ("lm_state", np.int64),
         ("spelling_state", np.int64),
         ("hotword_state", np.int64),
+        ("hotword_score", np.float64),
         ("most_gained", np.float64),
         ("most_completed", np.int64),
     ],
@@ -55,7 +57,7 @@ OPTIONS = np.dtype(
 def make_first_context(contexts: NDArray, options: Record) -> None:
     """Context 0: nothing has been said."""
     context = contexts[0]
-    context.score = 0.0
+    context.score = options.hotword_score
     context.parent = -1
     context.symbol = -1
     context.lm_state = options.lm_state

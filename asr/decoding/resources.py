@@ -66,6 +66,8 @@ def make_search_model(
     states, edges = hotword_automaton(phrases)
     lm_ids, lm_arrays = _ids(trie.words, lm, "words")
     spelling_ids, spelling_arrays = _ids(tokenizer.tokens, token_lm, "tokens")
+    # An utterance starts as if behind a separator, which opens every hotword over tokens.
+    hotword_state = 1 if lexicon is None and separator >= 0 and phrases else START
     values = {
         **{name: getattr(config, name) for name in _CONFIGURED},
         "has_lexicon": lexicon is not None,
@@ -77,21 +79,18 @@ def make_search_model(
         "tokens": len(tokenizer.tokens),
         "lm_state": lm.begin_state if lm else EMPTY_STATE,
         "spelling_state": _spelling_state(token_lm, spelling_ids, separator if lexicon else -1),
-        "hotword_state": _hotword_state(phrases, separator) if lexicon is None else START,
+        "hotword_state": hotword_state,
+        "hotword_score": states[hotword_state]["advance"],
         "most_gained": _most_gained(config, states),
         "most_completed": _most_completed(trie, separator >= 0),
     }
     options = np.zeros(1, OPTIONS)
     options[0] = tuple(values[name] for name in OPTIONS.names or ())
-    scores = config.lm_weight * _unigram_scores(lm_arrays, lm_ids) if lm else np.zeros(len(lm_ids))
-    scores[lm_ids == UNKNOWN_ID] += config.unknown_score if lm else 0.0
-    for symbol, target in edges[: states[1]["first_edge"]].tolist():
-        scores[symbol] += states[target]["advance"] + states[target]["complete"]
     model = SearchModel(
         options=options,
         nodes=trie.nodes,
         endings=trie.endings,
-        look_ahead=look_ahead(trie.nodes, trie.endings, scores),
+        look_ahead=_look_ahead(trie, config, lm, lm_ids, states, edges),
         lm_ids=lm_ids,
         lm=lm_arrays,
         spelling_ids=spelling_ids,
@@ -179,15 +178,25 @@ def _spelling_state(token_lm: NGram | None, ids: NDArray[np.int32], separator: i
     return int(advance(token_lm.arrays, EMPTY_STATE, int(ids[separator]))[1])
 
 
-def _unigram_scores(lm: NGramArrays, ids: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Natural log-probabilities of words by themselves: float64 (words)."""
-    states = np.full(len(ids), EMPTY_STATE, dtype=np.uint32)
-    return advance_each(lm, states, ids.astype(np.uint32))[0].astype(np.float64)
-
-
-def _hotword_state(phrases: list[tuple[list[int], float]], separator: int) -> int:
-    """Where hotwords over tokens begin: an utterance starts as if behind a separator."""
-    return 1 if separator >= 0 and phrases else START
+def _look_ahead(
+    trie: LexiconTrie,
+    config: BeamConfig,
+    lm: NGram | None,
+    lm_ids: NDArray[np.int32],
+    states: NDArray,
+    edges: NDArray,
+) -> NDArray[np.float32]:
+    """For every node the best that a word below it adds to a score by itself: float32 (nodes)."""
+    scores = np.zeros(len(trie.words))
+    if lm is not None:
+        alone = np.full(len(lm_ids), EMPTY_STATE, dtype=np.uint32)
+        scores += config.lm_weight * advance_each(lm.arrays, alone, lm_ids.astype(np.uint32))[0]
+        scores[lm_ids == UNKNOWN_ID] += config.unknown_score
+    if trie.words:
+        first = edges[: states[1]["first_edge"]]
+        opened = states[first["target"]]
+        scores[first["symbol"]] += opened["advance"] + opened["complete"]
+    return look_ahead(trie.nodes, trie.endings, scores)
 
 
 def _most_gained(config: BeamConfig, states: NDArray) -> float:
