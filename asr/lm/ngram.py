@@ -20,7 +20,7 @@ from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID, Level, NGr
 
 _FORMAT = 1
 _NPY_HEADER = 128
-_DESCRIPTION_ROOM = 4096
+_DESCRIPTION_ROOM = 2048
 
 
 class NGram:

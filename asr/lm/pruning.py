@@ -58,7 +58,8 @@ def prune_to_size(table: NGramTable, size: int, bits: int = 8, report: Report = 
     pruner.forget_rare_words()
     kept = pruner.select(np.inf)
     if _size(table, kept, bits) > size:
-        raise UserError(f"--size: the words alone take more than {size / 1e6:.1f} MB; take fewer words")
+        least = _size(table, kept, bits)
+        raise UserError(f"--size: the words alone take {least:,} bytes of {size:,}; take fewer words")
     low, high = np.log(1e-12), 0.0
     for step in range(_SEARCH_STEPS):
         middle = (low + high) / 2

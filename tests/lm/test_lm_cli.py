@@ -74,7 +74,7 @@ def test_every_option_changes_the_model(run_asr: Run, text: Path, tmp_path: Path
             (("--prune", "0 3"), "ngrams", None),
             (("--prune", "0,0,3"), "ngrams", None),
             (("--entropy", 0.05), "ngrams", None),
-            (("--size", "10.3kB"), "ngrams", None),
+            (("--size", "10.25kB"), "ngrams", None),
             (("--bits", 16), "bytes", None),
             (("--temporary", tmp_path), "order", 3),
         ]
@@ -94,7 +94,7 @@ def test_every_option_changes_the_model(run_asr: Run, text: Path, tmp_path: Path
         (("--unit", "syllables"), "choose words or characters"),
         (("--bits", 12), "choose 8 or 16"),
         (("--size", "much"), "a size such as 20MB"),
-        (("--size", "1kB"), "the words alone take more"),
+        (("--size", "1kB"), "the words alone take"),
         (("--size", "1MB", "--entropy", 1e-6), "choose one of them"),
         (("--prune", "few"), "counts such as"),
         (("--prune", "1 1"), "first threshold must be 0"),
