@@ -214,6 +214,11 @@ class Aligner:
             aligner.speller = Speller(aligner.tokenizer, pronunciations)
         return aligner
 
+    @property
+    def sample_rate(self) -> int:
+        """Rate at which the model hears, in Hz."""
+        return self.model.config.frontend.sample_rate
+
     def align(
         self, waveform: Tensor, text: str, name: str = "", advance: Advance = lambda seconds: None
     ) -> AlignedText:
@@ -248,7 +253,7 @@ class Aligner:
             " ".join(segment.text for segment in segments),
             tuple(segments),
             timed,
-            len(waveform) / self.model.config.frontend.sample_rate,
+            len(waveform) / self.sample_rate,
             alignment.score,
         )
         return AlignedText(name, transcript, self._token_times(alignment, spelling), alignment)
@@ -272,9 +277,8 @@ class Aligner:
         try:
             if utterance.text is None:
                 raise UserError("has no text to align")
-            rate = self.model.config.frontend.sample_rate
             waveform = read_audio(
-                utterance.audio_filepath, rate, utterance.offset, utterance.duration or None
+                utterance.audio_filepath, self.sample_rate, utterance.offset, utterance.duration or None
             )
             return self.align(waveform, utterance.text, utterance.id, advance)
         except UserError as error:

@@ -15,6 +15,7 @@ MODULES = (
     "score",
     "compare",
     "align",
+    "plot",
     "prepare",
     "lexicon",
     "lm",

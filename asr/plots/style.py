@@ -23,6 +23,7 @@ except ImportError as error:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito's palette, in the order of use."""
+LINE_STYLES = ("-", "--", ":", "-.")
 INK, MUTED, FAINT = "#1a1a1a", "#666666", "#d9d9d9"
 ENERGY, PROBABILITY, OPENNESS, SIGNED = "magma", "Blues", "cividis", "RdBu_r"
 """Colour maps: spectra; probabilities on white; gates from shut to open; values of either sign."""
