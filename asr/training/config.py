@@ -170,7 +170,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         UserError: missing file, broken YAML, unknown key, wrong type or a value outside its choices.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        content = _sections(yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
         merged = OmegaConf.merge(
             OmegaConf.structured(Recipe), OmegaConf.create(content), OmegaConf.from_dotlist(list(overrides))
         )
@@ -195,6 +195,16 @@ def write_recipe(path: str | os.PathLike[str], recipe: Recipe) -> None:
 
     with atomic_write(path) as stream:
         stream.write(OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True))
+
+
+def _sections(content: Any) -> dict[str, Any]:
+    """A recipe's sections; those without a key are as good as absent."""
+    if not isinstance(content, dict):
+        raise ValueError("a recipe is made of sections with keys and values (data:, encoder:, schedule:)")
+    for name, section in content.items():
+        if name in Recipe.__dataclass_fields__ and not isinstance(section, dict | None):
+            raise ValueError(f"{name}: must hold keys and values, not {section!r}")
+    return {name: section for name, section in content.items() if section is not None}
 
 
 def _explain(error: Exception) -> str:

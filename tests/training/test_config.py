@@ -1,0 +1,105 @@
+"""Recipes: what is checked, and how a mistake is told."""
+
+from pathlib import Path
+
+import pytest
+
+from asr.errors import UserError
+from asr.training.config import load_recipe, write_recipe
+
+
+def complaint(path: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_recipe(path, overrides)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ")
+    assert "\n" not in line
+    return line
+
+
+def test_overrides_replace_values_and_files_keep_the_rest(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, ["optimizer.lr=1e-3", "encoder.cell=gru", "augment.speed=[1.0]"])
+    assert recipe.optimizer.lr == 1e-3
+    assert recipe.encoder.cell == "gru"
+    assert recipe.augment.speed == [1.0]
+    assert recipe.encoder.hidden_size == 16
+
+
+def test_a_recipe_survives_its_file(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file, ["heads={a: {}, b: {layer: 1, weight: 0.5}}", "decoding={head: b}"])
+    write_recipe(tmp_path / "written.yaml", recipe)
+    assert load_recipe(tmp_path / "written.yaml") == recipe
+
+
+def test_environment_variables_are_filled_in_and_a_missing_one_is_named(
+    recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override = "data.dev=${oc.env:SOME_CORPORA}/dev.jsonl"
+    monkeypatch.setenv("SOME_CORPORA", "/x")
+    assert load_recipe(recipe_file, [override]).data.dev == "/x/dev.jsonl"
+    monkeypatch.delenv("SOME_CORPORA")
+    assert "SOME_CORPORA" in complaint(recipe_file, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("optimizer.learning_rate=1", "unknown key 'optimizer.learning_rate'"),
+        ("optimiser.lr=1", "unknown key 'optimiser'"),
+        ("lr", "unknown key 'lr'"),
+        ("optimizer.lr=fast", "optimizer.lr: "),
+        ("schedule.steps=1.5", "schedule.steps: "),
+        ("encoder.bidirectional=perhaps", "encoder.bidirectional: "),
+        ("augment.speed=1.0", "augment.speed"),
+        ("encoder.cell=transformer", "encoder.cell: 'transformer' is not one of rnn, lstm, gru"),
+        ("encoder.subsampling_factor=8", "encoder.subsampling_factor: 8"),
+        ("encoder.layers=0", "encoder.layers: 0"),
+        ("training.precision=fp8", "training.precision: 'fp8' is not one of auto, fp32, bf16"),
+        ("schedule.kind=step", "schedule.kind: 'step'"),
+        ("schedule.epochs=3", "exactly one of epochs, steps and minutes"),
+        ("schedule.steps=0", "exactly one of epochs, steps and minutes"),
+        ("schedule.steps=-5", "schedule.steps: -5"),
+        ("training.evaluate_every=0", "training.evaluate_every: 0"),
+        ("optimizer.accumulate=0", "optimizer.accumulate: 0"),
+        ("augment.noise.probability=2", "augment.noise.probability: 2"),
+        ("data.train=[]", "data.train must list at least one manifest"),
+        ("data.train=[{share: 1}]", "data.train must list at least one manifest"),
+        ("data.train=[{manifest: a, share: 0.5}, {manifest: b}]", "add up to 1"),
+        ("data.train=[{manifest: a, share: 0.5}, {manifest: b, share: 0.6}]", "add up to 1"),
+        ("heads={a: {units: runes}}", "heads.a.units: 'runes'"),
+        ("heads={a: {layer: 7}}", "heads.a.layer: 7"),
+        ("heads={a/b: {}}", "heads.a/b"),
+        ("tokenizer.units=phones", "phones need a lexicon"),
+        ("tokenizer.units=wordpieces", "word pieces need"),
+        ("decoding={head: phones}", "decoding.head: 'phones'"),
+        ("frontend.cmvn=global", "frontend.cmvn: 'global'"),
+        ("frontend.sample_rate=8000", "frontend.high_frequency"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(recipe_file: Path, override: str, named: str) -> None:
+    assert named in complaint(recipe_file, override)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"data: [unclosed", "not YAML"),
+        (b"a: b: c", "not YAML"),
+        (b"\xff\xfe\x00", ""),
+        (b"- just\n- a list\n", "sections"),
+        (b"just words", "sections"),
+        (b"data:\nencoder:\n", "data.train must list at least one manifest"),
+        (b"", "data.train must list at least one manifest"),
+        (b"encoder: lstm\n", "encoder"),
+        (b"heads: [a, b]\n", "heads"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_line(tmp_path: Path, content: bytes, named: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    assert named in complaint(path)
+
+
+def test_a_missing_recipe_or_a_folder_is_one_line(tmp_path: Path) -> None:
+    assert "cannot read this recipe" in complaint(tmp_path / "none.yaml")
+    assert "cannot read this recipe" in complaint(tmp_path)

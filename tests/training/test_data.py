@@ -1,0 +1,178 @@
+"""Manifests to batches: what is dropped and why, and what every process gets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asr.batching import Item, plan_epoch, share_of
+from asr.errors import UserError
+from asr.training.config import DataConfig, Recipe, load_recipe
+from asr.training.data import AudioStore, TrainingData, development_utterances
+from asr.training.network import build_model
+
+PLAIN = ("augment.speed=[1.0]",)
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write(path: Path, lines: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def load(recipe: Recipe) -> TrainingData:
+    return TrainingData(recipe, build_model(recipe))
+
+
+def test_utterances_that_cannot_be_trained_on_are_counted_and_named(
+    recipe_file: Path, clips: Path, tmp_path: Path
+) -> None:
+    good = entries(clips)
+    bad = [
+        good[0] | {"id": "mute", "text": None},
+        good[0] | {"id": "blank", "text": "  "},
+        good[0] | {"id": "short", "duration": 0.1},
+        good[0] | {"id": "long", "duration": 100.0},
+        good[0] | {"id": "foreign", "text": "GRÜSSE"},
+        good[0] | {"id": "crowded", "text": "A" * 30},
+        good[0] | {"id": "doubtful", "confidence": 0.3},
+    ]
+    manifest = write(tmp_path / "m.jsonl", good + bad)
+    data = load(load_recipe(recipe_file, [f"data.train=[{{manifest: {manifest}, min_confidence: 0.5}}]"]))
+    assert [utterance.id for utterance in data.utterances] == [line["id"] for line in good]
+    assert data.dropped.ids == {
+        "no text": ["mute", "blank"],
+        "duration outside batching.min_duration and max_duration": ["short", "long"],
+        "cannot be written in characters": ["foreign"],
+        "too short for its characters": ["crowded"],
+        "confidence below data.train.min_confidence": ["doubtful"],
+    }
+    assert "left out 2: no text (mute, blank)" in data.dropped.lines()
+
+
+def test_an_utterance_with_just_enough_frames_is_kept(recipe_file: Path, clips: Path, tmp_path: Path) -> None:
+    """1 s at a speed of 1.1 are 89 frames, so 23 encoder frames."""
+    for letters, kept in ((23, True), (24, False)):
+        line = entries(clips)[0] | {"duration": 1.0, "text": ("AB" * 12)[:letters]}
+        manifest = write(tmp_path / "m.jsonl", [line])
+        recipe = load_recipe(recipe_file, [f"data.train=[{{manifest: {manifest}}}]"])
+        if kept:
+            data = load(recipe)
+            (item,) = [Item(0, 0, 1.1, 1.0 / 1.1)]
+            frames = build_model(recipe).frontend.frames(data.load([item], 0).lengths)
+            assert -(-int(frames) // 4) >= letters
+        else:
+            with pytest.raises(UserError, match="too short for its characters"):
+                load(recipe)
+
+
+def test_a_head_that_cannot_write_an_utterance_leaves_it_to_the_others(
+    recipe_file: Path, clips: Path, tmp_path: Path
+) -> None:
+    first = entries(clips)[0]
+    (tmp_path / "lexicon.txt").write_text(f"{first['text'].split()[0]} AH\n{first['text'].split()[1]} B\n")
+    heads = f"{{letters: {{}}, phones: {{units: phones, lexicon: {tmp_path}/lexicon.txt}}}}"
+    data = load(load_recipe(recipe_file, [f"heads={heads}", *PLAIN]))
+    assert len(data.utterances) == 8
+    batch = data.load([Item(0, 0, 1.0, 1.0), Item(1, 0, 1.0, 1.0)], 0)
+    assert batch.targets["phones"][1].tolist() == [2, -1]
+    assert min(batch.targets["letters"][1]) > 0
+
+
+def test_a_manifest_with_nothing_to_train_on_says_why(recipe_file: Path, clips: Path, tmp_path: Path) -> None:
+    for lines, reason in (([], "it is empty"), ([entries(clips)[0] | {"text": "ÄÖ"}], "cannot be written")):
+        manifest = write(tmp_path / "m.jsonl", lines)
+        with pytest.raises(
+            UserError, match=rf"m\.jsonl: has no utterance that can be trained on: .*{reason}"
+        ):
+            load(load_recipe(recipe_file, [f"data.train=[{{manifest: {manifest}}}]"]))
+
+
+def test_the_shares_of_processes_hold_the_waveforms_of_the_whole_batch(recipe_file: Path) -> None:
+    """Augmentation included: what an utterance becomes does not depend on who loads it."""
+    recipe = load_recipe(recipe_file, ["augment.noise.probability=0.7", "augment.gain_probability=0.5"])
+    data = load(recipe)
+    plan = plan_epoch(data.durations, data.sources, recipe.batching, recipe.augment.speed, 1, 1)
+    for items in plan:
+        whole = data.load(items, 1)
+        found = {}
+        for rank in range(3):
+            part = data.load(share_of(items, rank, 3), 1)
+            for row, name in enumerate(part.ids):
+                found[name] = part.waveforms[row, : part.lengths[row]]
+        assert sorted(found) == sorted(whole.ids)
+        for row, name in enumerate(whole.ids):
+            assert torch.equal(found[name], whole.waveforms[row, : whole.lengths[row]])
+    changed = data.load(plan[0], 2)
+    assert not torch.equal(changed.waveforms[0], data.load(plan[0], 1).waveforms[0])
+
+
+def test_a_process_without_utterances_gets_an_empty_batch(recipe_file: Path) -> None:
+    batch = load(load_recipe(recipe_file)).load([], 0)
+    assert batch.ids == []
+    assert len(batch.waveforms) == len(batch.lengths) == 0
+    assert batch.targets["characters"][1].tolist() == []
+
+
+def test_the_cache_holds_what_the_files_hold(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utterances = load(load_recipe(recipe_file)).utterances
+    plain = AudioStore(utterances, 16_000)
+    cached = AudioStore(utterances, 16_000, str(tmp_path / "cache"))
+    for index in range(len(utterances)):
+        torch.testing.assert_close(cached[index], plain[index], atol=1 / 32768, rtol=0)
+    files = sorted((tmp_path / "cache").iterdir())
+    assert [path.suffix for path in files] == [".int16", ".json"]
+
+    monkeypatch.setattr("asr.training.data.read_audio", lambda *_: pytest.fail("decoded twice"))
+    again = AudioStore(utterances, 16_000, str(tmp_path / "cache"))
+    assert torch.equal(again[3], cached[3])
+    AudioStore([], 16_000, str(tmp_path / "cache"))
+
+
+def test_a_file_that_cannot_be_read_leaves_no_half_cache(
+    recipe_file: Path, clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.wav").write_text("no audio")
+    manifest = write(
+        tmp_path / "m.jsonl", [*entries(clips), entries(clips)[0] | {"id": "x", "audio_filepath": "bad.wav"}]
+    )
+    recipe = load_recipe(
+        recipe_file, [f"data.train=[{{manifest: {manifest}}}]", f"data.cache={tmp_path}/cache"]
+    )
+    with pytest.raises(UserError, match=r"bad\.wav"):
+        load(recipe)
+    assert not any((tmp_path / "cache").iterdir())
+
+
+def test_the_development_set_is_evenly_spread_and_has_texts(clips: Path, tmp_path: Path) -> None:
+    lines = entries(clips)
+    lines[0] = lines[0] | {"text": None}
+    manifest = write(tmp_path / "dev.jsonl", lines)
+    found = development_utterances(DataConfig(dev=str(manifest), dev_utterances=2))
+    assert [utterance.id for utterance in found] == [lines[1]["id"], lines[4]["id"]]
+    assert development_utterances(DataConfig()) == []
+    write(manifest, [lines[0]])
+    with pytest.raises(UserError, match="no utterance has a text to compare with"):
+        development_utterances(DataConfig(dev=str(manifest)))
+
+
+def test_shares_mix_sources_by_their_audio(recipe_file: Path, clips: Path, tmp_path: Path) -> None:
+    lines = entries(clips)
+    one, two = write(tmp_path / "one.jsonl", lines[:6]), write(tmp_path / "two.jsonl", lines[6:])
+    sources = f"data.train=[{{manifest: {one}, share: 0.25}}, {{manifest: {two}, share: 0.75}}]"
+    recipe = load_recipe(recipe_file, [sources, *PLAIN])
+    data = load(recipe)
+    heard = np.zeros(2)
+    for epoch in range(20):
+        for batch in plan_epoch(data.durations, data.sources, recipe.batching, [1.0], 1, epoch):
+            for item in batch:
+                heard[int(item.index >= 6)] += item.duration
+    assert heard[0] / heard.sum() == pytest.approx(0.25, abs=0.05)
