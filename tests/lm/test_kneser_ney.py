@@ -110,7 +110,7 @@ def test_probabilities_after_every_context_sum_to_one(order: int, prune: list[in
 def test_probabilities_sum_to_one_with_unknown_words_in_the_text(tmp_path: Path) -> None:
     table = build_table([write(tmp_path)], 3, vocabulary=3)
     assert table.words == ["<unk>", "<s>", "</s>", "THE", "CAT", "SAT"]
-    assert table.provenance["unknown_tokens"] == 7
+    assert table.provenance["unknown_tokens"] == 9
     assert probability_sums(table) == pytest.approx(1.0, abs=1e-5)
 
 
