@@ -11,6 +11,9 @@ import typer
 from asr.cli import options as flags
 
 if TYPE_CHECKING:
+    from asr.errors import UserError
+    from asr.outputs import Job
+    from asr.transcriber import Transcriber
     from asr.transcript import Transcript
     from asr.writers import Writer
 
@@ -82,7 +85,7 @@ def transcribe(
     from asr.audio import RawFormat
     from asr.errors import UserError
     from asr.inputs import find_inputs
-    from asr.outputs import Job, plan_files, write_files
+    from asr.outputs import Job, plan_files
     from asr.writers import find_writers
 
     writers = find_writers(formats)
@@ -99,32 +102,49 @@ def transcribe(
                 f"asr: {kept} of {len(inputs)} are in {output_dir} (--overwrite does them again)\n"
             )
     errors = [entry for entry in found if isinstance(entry, UserError)]
+    for error in errors:
+        sys.stderr.write(f"asr: {error}\n")
+    if jobs:
+        from asr.transcriber import load_model
 
-    from asr.cli.audio_progress import AudioProgress
-    from asr.transcriber import load_model
-
-    options = flags.decoding_options(
-        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, nbest, threads
-    )
-    transcriber = load_model(model, options, device, precision)
-    makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
-    with AudioProgress(len(jobs), transcriber.sample_rate) as progress:
-        for error in errors:
-            progress.warn(str(error))
-        recordings = (job.input.recording for job in jobs)
-        results = transcriber.transcribe_all(recordings, options.threads, batch_seconds, progress)
-        for job, result in zip(jobs, results, strict=True):
-            if isinstance(result, UserError):
-                errors.append(result)
-                progress.warn(str(result))
-            elif output_dir is None:
-                progress.result(_document(job.input.recording.name, result, makers[0], len(found) > 1))
-            else:
-                write_files(job, result, makers)
+        options = flags.decoding_options(
+            decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, nbest, threads
+        )
+        transcriber = load_model(model, options, device, precision)
+        makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
+        errors += _run(jobs, transcriber, makers, options.threads, batch_seconds, several=len(found) > 1)
     if errors:
         if len(found) > 1:
             sys.stderr.write(f"asr: {len(errors)} of {len(found)} failed\n")
         raise typer.Exit(1)
+
+
+def _run(
+    jobs: "Sequence[Job]",
+    transcriber: "Transcriber",
+    makers: "Sequence[Writer]",
+    threads: int,
+    batch_seconds: float,
+    several: bool,
+) -> "list[UserError]":
+    """Transcribe and write; what went wrong."""
+    from asr.cli.audio_progress import AudioProgress
+    from asr.errors import UserError
+    from asr.outputs import write_files
+
+    errors = []
+    recordings = (job.input.recording for job in jobs)
+    with AudioProgress(len(jobs), transcriber.sample_rate) as progress:
+        results = transcriber.transcribe_all(recordings, threads, batch_seconds, progress)
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, UserError):
+                errors.append(result)
+                progress.warn(str(result))
+            elif job.files:
+                write_files(job, result, makers)
+            else:
+                progress.result(_document(job.input.recording.name, result, makers[0], several))
+    return errors
 
 
 def _channel(given: str | None) -> int | str | None:
