@@ -193,7 +193,7 @@ def gradients(
         for name in models:
             model = load_network(name)
             waveform = _read(audio, model.config.frontend.sample_rate, 0.0, None)
-            reaches.append(model_reach(name, model, waveform, steps, seed))
+            reaches.append(model_reach(_short_name(name), model, waveform, steps, seed))
         return gradients(reaches)
 
     _picture("gradients", output, draw)
@@ -255,6 +255,12 @@ def _picture(name: str, output: Path | None, draw: "Callable[[], Figure]") -> No
     style.check_format(path)
     style.save(draw(), path)
     typer.echo(f"wrote {path}", err=True)
+
+
+def _short_name(model: str) -> str:
+    """The folder's name; where that is ``model``, the name of the run it lies in."""
+    path = Path(model).resolve()
+    return path.parent.name if path.name == "model" else path.name
 
 
 def _read(audio: Path, sample_rate: int, offset: float, duration: float | None) -> "Tensor":

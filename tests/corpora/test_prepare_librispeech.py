@@ -20,7 +20,7 @@ def state_of(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def problems_of(root: Path, output: Path) -> set[tuple[str, str]]:
-    prepared, = prepare_librispeech(root, output)
+    (prepared,) = prepare_librispeech(root, output)
     return {(problem.kind, problem.name) for problem in prepared.problems}
 
 
@@ -41,7 +41,7 @@ def test_every_split_becomes_a_manifest_with_paths_relative_to_it(corpus, tmp_pa
         "sample_rate": 16000,
         "chapter": "121123",
     }
-    train, = read_manifest(tmp_path / "manifests" / "train-clean-5.jsonl")
+    (train,) = read_manifest(tmp_path / "manifests" / "train-clean-5.jsonl")
     assert train.duration == 0.25 and Path(train.audio_filepath).exists()
     assert state_of(corpus) == before, "the corpus was written to"
 
@@ -49,7 +49,7 @@ def test_every_split_becomes_a_manifest_with_paths_relative_to_it(corpus, tmp_pa
 @pytest.mark.parametrize("suffix", [".flac", ".wav", ".opus", ".ogg", ".mp3", ".FLAC"])
 def test_durations_come_from_the_headers_of_every_format(tmp_path, suffix):
     write_split(tmp_path / "corpus" / "dev", {"1-2-0000": "A", "1-2-0001": "B"}, suffix)
-    prepared, = prepare_librispeech(tmp_path / "corpus", tmp_path / "out")
+    (prepared,) = prepare_librispeech(tmp_path / "corpus", tmp_path / "out")
     durations = [utterance.duration for utterance in read_manifest(prepared.manifest)]
     # MP3 pads the signal to whole frames of 36 ms.
     assert durations == pytest.approx([0.25, 0.5], abs=0.12 if suffix == ".mp3" else 1e-4)
@@ -150,7 +150,7 @@ def test_audio_without_a_length_in_its_header_is_named(corpus, tmp_path):
     content[21] &= 0xF0  # STREAMINFO's total samples: 36 bits, 0 where the encoder wrote to a pipe
     content[22:26] = bytes(4)
     audio.write_bytes(content)
-    (kind, name), = problems_of(corpus / "dev-clean", tmp_path / "out")
+    ((kind, name),) = problems_of(corpus / "dev-clean", tmp_path / "out")
     assert kind == "unreadable audio" and "does not say how long" in name
 
 
@@ -181,7 +181,7 @@ def test_links_to_folders_and_files_are_followed_and_broken_ones_named(corpus, t
     chapter.mkdir(parents=True)
     (chapter / "1-2-0000.flac").symlink_to(tmp_path / "nowhere.flac")
     (chapter / "1-2.trans.txt").write_text("1-2-0000 GONE\n")
-    (kind, name), = problems_of(linked, tmp_path / "out")
+    ((kind, name),) = problems_of(linked, tmp_path / "out")
     assert kind == "unreadable audio" and "1-2-0000.flac" in name
 
 
@@ -236,5 +236,5 @@ def test_manifests_never_go_into_the_corpus(corpus, run, monkeypatch):
 @pytest.mark.skipif("ASR_CORPORA" not in os.environ, reason="needs ASR_CORPORA")
 def test_a_real_split_has_no_problems(tmp_path, monkeypatch):
     root = Path(os.environ["ASR_CORPORA"], "LibriSpeech", "dev-clean")
-    prepared, = prepare_librispeech(root, tmp_path)
+    (prepared,) = prepare_librispeech(root, tmp_path)
     assert prepared.problems == () and prepared.utterances == sum(1 for _ in root.rglob("*.mp3"))

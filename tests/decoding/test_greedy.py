@@ -21,7 +21,7 @@ def emissions_of(*paths: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_repeats_merge_unless_a_blank_parts_them():
-    hypothesis, = greedy_decode(*emissions_of("_HHE_LL_LO_"), TOKENIZER)
+    (hypothesis,) = greedy_decode(*emissions_of("_HHE_LL_LO_"), TOKENIZER)
     assert hypothesis.text == "HELLO"
     assert hypothesis.frames == (1, 3, 5, 8, 9)
     assert [TOKENIZER.tokens[token] for token in hypothesis.tokens] == list("HELLO")
