@@ -62,7 +62,7 @@ def augment(
         ):
             axes = figure.add_subplot(grid[rows - 1, column])
             draw_fbank(axes, shown[0].numpy(), frontend, FEW_TICKS)
-            axes.set(title=name, xlabel="time (s)")
+            axes.set(xlim=(0, longest), title=name, xlabel="time (s)")
             if column:
                 axes.set_ylabel("")
     figure.suptitle(f"Augmentation{f' of {title}' if title else ''}", x=0.01, ha="left")
@@ -88,7 +88,8 @@ def _changes(config: AugmentConfig, waveform: Tensor, rate: int, seed: int) -> I
         yield "telephone band", _apply(replace(none, telephone=telephone), waveform, 1.0, rate, seed)
     if level:
         louder = _apply(replace(none, gain_probability=level), waveform, 1.0, rate, seed)
-        yield f"gain {_decibels(louder) - _decibels(waveform):+.1f} dB", louder
+        change = f"{_decibels(louder) - _decibels(waveform):+.1f}".replace("-", "−")
+        yield f"gain {change} dB", louder
     if sum(bool(chance) for chance in (room.probability, noise.probability, telephone, level)) > 1:
         everything = replace(
             none, noise=noise, reverberation=room, telephone=telephone, gain_probability=level

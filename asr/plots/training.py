@@ -84,6 +84,7 @@ def training(runs: Sequence[Run]) -> Figure:
     for axis in (gradient.yaxis.set_major_formatter, gradient.yaxis.set_minor_formatter):
         axis(lambda value, _: f"{value:g}")
     speed.set(title="Speed", ylabel="audio heard (s per s)")
+    error.set_ylim(bottom=0)
     speed.set_ylim(bottom=0)
     waste.set(title="Shares of frames", ylabel="share (%)", ylim=(0, 100))
     for axes in grid[1]:
@@ -139,7 +140,6 @@ def _draw_errors(axes: Axes, run: Run, number: int, runs: int) -> None:
             va="center",
             color=colour,
         )
-    axes.set_ylim(bottom=0)
 
 
 def _draw(
