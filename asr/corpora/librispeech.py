@@ -74,9 +74,7 @@ def download_librispeech(
     return folder / split
 
 
-def prepare_librispeech(
-    root: Path, output: Path, progress: Progress = silent_progress
-) -> Iterator[Prepared]:
+def prepare_librispeech(root: Path, output: Path, progress: Progress = silent_progress) -> Iterator[Prepared]:
     """Write ``output/<split>.jsonl`` for every split under ``root``, one after the other.
 
     Args:
