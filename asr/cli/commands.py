@@ -19,6 +19,7 @@ MODULES = (
     "prepare",
     "lexicon",
     "lm",
+    "info",
 )
 
 
