@@ -36,12 +36,14 @@ class AlignedText:
         transcript: Its words; each line of the text is a segment.
         tokens: Of each word, its characters, phones or word pieces.
         alignment: Of all tokens, in encoder frames.
+        units: What the tokens are.
     """
 
     id: str
     transcript: Transcript
     tokens: tuple[tuple[Word, ...], ...]
     alignment: Alignment
+    units: str
 
     @property
     def frame_score(self) -> float:
@@ -58,6 +60,15 @@ class AlignedText:
             "score": round(self.frame_score, 4),
             "words": [_timed(word) | {"tokens": [_timed(token) for token in parts]} for word, parts in words],
         }
+
+    def tiers(self) -> list[tuple[str, Sequence[Segment | Word]]]:
+        """Lines, words and tokens, as Praat shows them one above the other."""
+        tokens = [token for parts in self.tokens for token in parts]
+        return [
+            ("segments", self.transcript.segments),
+            ("words", self.transcript.words),
+            (self.units, tokens),
+        ]
 
 
 @dataclass(frozen=True)
@@ -242,7 +253,8 @@ class Aligner:
         alignment, spelling = align_words(
             emissions, [ways for line in spoken for _, ways in line], self.speller
         )
-        timed = word_times(alignment, words, spelling.spans, self.model.frame_shift)
+        duration = len(waveform) / self.sample_rate
+        timed = word_times(alignment, words, spelling.spans, self.model.frame_shift, duration=duration)
         segments, position = [], 0
         for written, line in zip(text.splitlines(), spoken, strict=True):
             inside = timed[position : position + len(line)]
@@ -253,10 +265,11 @@ class Aligner:
             " ".join(segment.text for segment in segments),
             tuple(segments),
             timed,
-            len(waveform) / self.sample_rate,
+            duration,
             alignment.score,
         )
-        return AlignedText(name, transcript, self._token_times(alignment, spelling), alignment)
+        tokens = self._token_times(alignment, spelling, duration)
+        return AlignedText(name, transcript, tokens, alignment, self.tokenizer.units)
 
     def align_all(
         self, utterances: Sequence[Utterance], threads: int = 1, advance: Advance = lambda seconds: None
@@ -284,10 +297,12 @@ class Aligner:
         except UserError as error:
             return UserError(f"{utterance.id}: {error}")
 
-    def _token_times(self, alignment: Alignment, spelling: Spelling) -> tuple[tuple[Word, ...], ...]:
+    def _token_times(
+        self, alignment: Alignment, spelling: Spelling, duration: float
+    ) -> tuple[tuple[Word, ...], ...]:
         names = [self.tokenizer.tokens[token] for token in spelling.tokens]
         single = [(number, number + 1) for number in range(len(names))]
-        timed = word_times(alignment, names, single, self.model.frame_shift)
+        timed = word_times(alignment, names, single, self.model.frame_shift, duration=duration)
         separators = (SPACE,) if self.tokenizer.units == "characters" else ()
         return tuple(
             tuple(token for token in timed[begin:end] if token.text not in separators)

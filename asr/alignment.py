@@ -6,6 +6,7 @@ way back the columns between two kept ones are computed again, in the narrow ban
 from where it is. That gives the exact path in memory that grows with the text, not with text times audio.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -85,6 +86,7 @@ def word_times(
     spans: Sequence[tuple[int, int]],
     frame_shift: float,
     start: float = 0.0,
+    duration: float = math.inf,
 ) -> tuple[Word, ...]:
     """Words with times.
 
@@ -94,6 +96,7 @@ def word_times(
         spans: Of each word its tokens, from the first to the one after the last.
         frame_shift: Seconds from one encoder frame to the next.
         start: Time of the first frame in seconds.
+        duration: Of the recording in seconds: its last frame may reach beyond it.
 
     Returns:
         Each word from the first frame of its first token to the end of the last frame of its last; its
@@ -102,8 +105,8 @@ def word_times(
     return tuple(
         Word(
             word,
-            round(start + int(alignment.starts[begin]) * frame_shift, 6),
-            round(start + int(alignment.ends[end - 1]) * frame_shift, 6),
+            round(min(start + int(alignment.starts[begin]) * frame_shift, duration), 6),
+            round(min(start + int(alignment.ends[end - 1]) * frame_shift, duration), 6),
             float(np.exp(alignment.scores[begin:end].mean())),
         )
         for word, (begin, end) in zip(words, spans, strict=True)

@@ -157,25 +157,28 @@ class TextGridWriter(Writer):
 
     def document(self, name: str, transcript: Transcript) -> str:
         end = max([transcript.duration, *(segment.end for segment in transcript.segments)])
-        tiers = []
+        tiers: list[tuple[str, Sequence[Segment | Word]]] = []
         for channel in sorted({segment.channel or 0 for segment in transcript.segments}) or [0]:
             segments = [segment for segment in transcript.segments if (segment.channel or 0) == channel]
             label = f" {channel}" if channel else ""
             words = [word for segment in segments for word in segment.words]
-            tiers += [
-                (f"segments{label}", _intervals(segments, end)),
-                (f"words{label}", _intervals(words, end)),
-            ]
-        lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.3f}"]
-        lines += ["tiers? <exists>", f"size = {len(tiers)}", "item []:"]
-        for number, (label, intervals) in enumerate(tiers, start=1):
-            lines += [f"    item [{number}]:", '        class = "IntervalTier"', f'        name = "{label}"']
-            lines += ["        xmin = 0", f"        xmax = {end:.3f}"]
-            lines += [f"        intervals: size = {len(intervals)}"]
-            for position, (begin, finish, text) in enumerate(intervals, start=1):
-                lines += [f"        intervals [{position}]:", f"            xmin = {begin:.3f}"]
-                lines += [f"            xmax = {finish:.3f}", f'            text = "{text}"']
-        return "\n".join(lines) + "\n"
+            tiers += [(f"segments{label}", segments), (f"words{label}", words)]
+        return text_grid(tiers, end)
+
+
+def text_grid(tiers: Sequence[tuple[str, Sequence[Segment | Word]]], end: float) -> str:
+    """Praat's TextGrid of named tiers, from 0 to ``end`` seconds."""
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.3f}"]
+    lines += ["tiers? <exists>", f"size = {len(tiers)}", "item []:"]
+    for number, (label, parts) in enumerate(tiers, start=1):
+        intervals = _intervals(parts, end)
+        lines += [f"    item [{number}]:", '        class = "IntervalTier"', f'        name = "{label}"']
+        lines += ["        xmin = 0", f"        xmax = {end:.3f}"]
+        lines += [f"        intervals: size = {len(intervals)}"]
+        for position, (begin, finish, text) in enumerate(intervals, start=1):
+            lines += [f"        intervals [{position}]:", f"            xmin = {begin:.3f}"]
+            lines += [f"            xmax = {finish:.3f}", f'            text = "{text}"']
+    return "\n".join(lines) + "\n"
 
 
 WRITERS: dict[str, type[Writer]] = {

@@ -140,6 +140,10 @@ class _Documents:
         return (self._document(result) for result in results)
 
     def _document(self, result: "AlignedText") -> str:
+        from asr.writers import TextGridWriter, text_grid
+
         if self._writer is None:
             return json.dumps(result.to_json(), ensure_ascii=False) + "\n"
+        if isinstance(self._writer, TextGridWriter):
+            return text_grid(result.tiers(), result.transcript.duration)
         return self._writer.document(result.id, result.transcript)
