@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from torch import Tensor, nn
+from torch import Tensor, multiprocessing, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.encoder import EncoderConfig, RecurrentStack, State
 from asr.training.config import Recipe, load_recipe
-from asr.training.distributed import Ranks, launch, usable_cores
+from asr.training.distributed import KEEP_MEMORY, Ranks, launch, usable_cores
 from asr.training.trainer import Trainer
 
 WARM_UP = 2
@@ -109,7 +109,14 @@ def _rebuilt(trainer: Trainer) -> Trainer:
 def run(recipe: Recipe, processes: int, packed: bool, steps: int, folder: Path) -> dict[str, float]:
     """One row of the table."""
     result = folder / "result.json"
-    launch(measure, Measurement(recipe, packed, steps, result), processes)
+    what = Measurement(recipe, packed, steps, result)
+    if processes == 1:
+        # In a process of its own, with the same settings of memory as the others.
+        worker = multiprocessing.get_context("spawn").Process(target=measure, args=(Ranks(), what))
+        worker.start()
+        worker.join()
+    else:
+        launch(measure, what, processes)
     found: dict[str, float] = json.loads(result.read_text())
     return found
 
@@ -181,7 +188,7 @@ def main() -> None:
             rows[f"ours, {precision}, {cores} processes of one thread"] = run(
                 recipe(f"training.precision={precision}"), cores, False, options.steps, folder
             )
-        os.environ["OMP_NUM_THREADS"] = str(cores)
+        os.environ |= KEEP_MEMORY | {"OMP_NUM_THREADS": str(cores)}
         rows[f"packed nn.LSTM, fp32, one process of {cores} threads"] = run(
             recipe("training.precision=fp32"), 1, True, max(2, options.steps // 6), folder
         )

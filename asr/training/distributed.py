@@ -24,6 +24,14 @@ STOPPED = 130
 """Exit status of a run that was asked to stop, as after Ctrl-C in a shell."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+# glibc gives large blocks back to the system at every step and asks for them again: a quarter of the
+# time of a step on a CPU. These keep them (see benchmarks/README.md).
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -117,6 +125,8 @@ def _join(work: Work, argument: Any, rank: int, processes: int, address: str) ->
 
 def _start(work: Work, argument: Any, processes: int) -> int:
     """Start processes, pass on signals, and wait; when one fails, end the others."""
+    for name, value in KEEP_MEMORY.items():
+        os.environ.setdefault(name, value)
     context = multiprocessing.get_context("spawn")
     mistakes = context.SimpleQueue()
     address = f"tcp://127.0.0.1:{_free_port()}"
