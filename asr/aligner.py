@@ -1,6 +1,7 @@
 """Recordings and their texts to times of words: what ``asr align`` uses."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.alignment import Alignment, align, word_times
-from asr.audio import read_audio
 from asr.corpora.text import to_letters
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import Model, find_model, load_network
+from asr.recording import Recording, model_blocks, open_recording
 from asr.tokenizer import SPACE, Tokenizer, UnknownSymbol
 from asr.transcript import Segment, Transcript, Word
 from asr.windows import EmissionJoiner, cut_windows
@@ -231,12 +232,16 @@ class Aligner:
         return self.model.config.frontend.sample_rate
 
     def align(
-        self, waveform: Tensor, text: str, name: str = "", advance: Advance = lambda seconds: None
+        self,
+        recording: Tensor | Iterable[Tensor],
+        text: str,
+        name: str = "",
+        advance: Advance = lambda seconds: None,
     ) -> AlignedText:
         """Align a text with its recording.
 
         Args:
-            waveform: float32 ``(samples,)`` at the model's rate, of any length.
+            recording: float32 ``(samples,)`` at the model's rate, of any length, whole or in blocks.
             text: What was said, in ordinary spelling; lines become segments.
             name: Id of the result.
             advance: Told how many more seconds of the recording have been heard.
@@ -249,11 +254,10 @@ class Aligner:
         words = [word for line in spoken for word, _ in line]
         if not words:
             raise UserError("the text has no words")
-        emissions = recording_emissions(self.model, waveform, self.head, advance)
+        emissions, duration = recording_emissions(self.model, recording, self.head, advance)
         alignment, spelling = align_words(
             emissions, [ways for line in spoken for _, ways in line], self.speller
         )
-        duration = len(waveform) / self.sample_rate
         timed = word_times(alignment, words, spelling.spans, self.model.frame_shift, duration=duration)
         segments, position = [], 0
         for written, line in zip(text.splitlines(), spoken, strict=True):
@@ -272,28 +276,37 @@ class Aligner:
         return AlignedText(name, transcript, tokens, alignment, self.tokenizer.units)
 
     def align_all(
-        self, utterances: Sequence[Utterance], threads: int = 1, advance: Advance = lambda seconds: None
+        self,
+        utterances: Sequence[Utterance],
+        threads: int = 1,
+        advance: Advance = lambda seconds: None,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> Iterator[AlignedText | UserError]:
         """Align the texts of a manifest's utterances, in order; a failure gives its error, which names it.
 
-        ``advance`` is told, by any of the threads, how many more seconds have been heard.
+        ``advance`` is told, by any of the threads, how many more seconds have been heard; ``warn`` what is
+        odd about a recording.
         """
         threads_before = torch.get_num_threads()
         torch.set_num_threads(max(1, threads_before // min(threads, max(1, len(utterances)))))
         try:
             with ThreadPoolExecutor(threads) as pool:
-                yield from pool.map(lambda one: self._align_utterance(one, advance), utterances)
+                yield from pool.map(lambda one: self._align_utterance(one, advance, warn), utterances)
         finally:
             torch.set_num_threads(threads_before)
 
-    def _align_utterance(self, utterance: Utterance, advance: Advance) -> AlignedText | UserError:
+    def _align_utterance(
+        self, utterance: Utterance, advance: Advance, warn: Callable[[str], None]
+    ) -> AlignedText | UserError:
+        source = Recording(
+            utterance.audio_filepath, offset=utterance.offset, duration=utterance.duration or None
+        )
         try:
             if utterance.text is None:
                 raise UserError("has no text to align")
-            waveform = read_audio(
-                utterance.audio_filepath, self.sample_rate, utterance.offset, utterance.duration or None
-            )
-            return self.align(waveform, utterance.text, utterance.id, advance)
+            with open_recording(source, self.sample_rate) as reader:
+                blocks = model_blocks(source, reader, self.sample_rate, warn)
+                return self.align(blocks, utterance.text, utterance.id, advance)
         except UserError as error:
             return UserError(f"{utterance.id}: {error}")
 
@@ -312,25 +325,31 @@ class Aligner:
 
 @torch.inference_mode()
 def recording_emissions(
-    model: Model, waveform: Tensor, head: str, advance: Advance = lambda seconds: None
-) -> NDArray[np.float32]:
-    """Log-probabilities ``(frames, vocabulary)`` of a recording of any length, heard in windows.
+    model: Model, recording: Tensor | Iterable[Tensor], head: str, advance: Advance = lambda seconds: None
+) -> tuple[NDArray[np.float32], float]:
+    """Emissions of a recording of any length, heard in windows.
 
-    ``advance`` is told how many more seconds have been heard.
+    Args:
+        model: The network.
+        recording: float32 ``(samples,)`` at the model's rate, whole or in blocks.
+        head: CTC head.
+        advance: Told how many more seconds have been heard.
+
+    Returns:
+        Log-probabilities ``(frames, vocabulary)``, and the recording's length in seconds.
     """
-    config = model.config
-    rate = config.frontend.sample_rate
-    frame_samples = model.frontend.hop * config.encoder.subsampling_factor
+    rate = model.config.frontend.sample_rate
+    blocks = [recording] if isinstance(recording, Tensor) else recording
     joiner = EmissionJoiner(model.frame_shift)
     pieces = []
     heard = 0.0
-    for window in cut_windows([waveform], frame_samples, rate):
+    for window in cut_windows(blocks, round(model.frame_shift * rate), rate):
         emissions, frames = model.emissions(window.waveform[None], torch.tensor([len(window.waveform)]), head)
         pieces += joiner.add(window, emissions[0, : int(frames[0])])
         end = window.start * model.frame_shift + len(window.waveform) / rate
         advance(end - heard)
         heard = end
-    return torch.cat([piece.emissions for piece in pieces]).numpy()
+    return torch.cat([piece.emissions for piece in pieces]).numpy(), heard
 
 
 def _timed(word: Word) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def align(
     failures = 0
     results = []
     with show_progress(f"aligning {source}", seconds, "seconds") as advance:
-        for result in aligner.align_all(utterances, threads or flags.cores(), advance):
+        for result in aligner.align_all(utterances, threads or flags.cores(), advance, _warn):
             if isinstance(result, UserError):
                 sys.stderr.write(f"asr: {result}\n")
                 failures += 1
@@ -71,6 +71,10 @@ def align(
         if len(utterances) > 1:
             typer.echo(f"{failures} of {len(utterances)} utterances failed", err=True)
         raise typer.Exit(1)
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(f"asr: {message}\n")
 
 
 def _utterances(source: Path, text: str | None, text_file: Path | None) -> "list[Utterance]":

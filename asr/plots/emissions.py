@@ -39,7 +39,7 @@ def emissions(model: Model, waveform: Tensor, head: str | None = None, title: st
     """
     head = head or model.default_head
     tokenizer = model.tokenizers[head]
-    found = recording_emissions(model, waveform, head)
+    found, _ = recording_emissions(model, waveform, head)
     best = greedy_decode(torch.from_numpy(found)[None], torch.tensor([len(found)]), tokenizer)[0]
     probabilities = np.exp(found)
     rows = [token for token in range(1, found.shape[1]) if probabilities[:, token].max(initial=0) >= LIKELY]
@@ -90,7 +90,8 @@ def alignment(aligner: Aligner, waveform: Tensor, text: str, title: str = "") ->
     aligned = aligner.align(waveform, text)
     result = aligned.alignment
     names = [aligner.tokenizer.tokens[token] for token in result.tokens]
-    probabilities = np.exp(recording_emissions(model, waveform, aligner.head)[:, result.tokens])
+    found, _ = recording_emissions(model, waveform, aligner.head)
+    probabilities = np.exp(found[:, result.tokens])
     seconds = len(probabilities) * model.frame_shift
     size = max(2.0, 0.1 * len(names))
     figure = Figure(figsize=(max(8.0, 1.6 * seconds), 3.2 + size))

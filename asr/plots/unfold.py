@@ -114,7 +114,7 @@ def _read(model: Model, waveform: Tensor, layer: int) -> _Layer:
     if parts.backward is not None:
         directions.append(("backward", parts.backward))
     head = model.default_head
-    emissions = recording_emissions(model, waveform, head)
+    emissions, _ = recording_emissions(model, waveform, head)
     names = model.tokenizers[head].tokens
     best = [(names[token], float(np.exp(row[token]))) for row in emissions for token in [int(row.argmax())]]
     return _Layer(
