@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ class Reporter:
     def close(self) -> None:
         """End the bar and the files."""
         self._bar.stop()
-        self._log.close()
+        with suppress(OSError):  # what could not be written was reported then
+            self._log.close()
         if self._board is not None:
             self._board.close()
 

@@ -23,9 +23,11 @@ def test_a_bidirectional_encoder_is_refused_because_it_hears_the_future(recipe_f
 def test_padding_is_not_forecast(recipe_file: Path) -> None:
     model = build_forecaster(load_recipe(recipe_file, ONE_DIRECTION)).eval()
     features = torch.randn(1, 90, 80)
-    error, count, _ = forecast_error(model, features, features, torch.tensor([90]), 3)
+    with torch.no_grad():
+        error, count, _ = forecast_error(model, features, features, torch.tensor([90]), 3)
     padded = torch.cat([features, torch.zeros(1, 60, 80)], dim=1)
-    again, same_count, _ = forecast_error(model, padded, padded, torch.tensor([90]), 3)
+    with torch.no_grad():
+        again, same_count, _ = forecast_error(model, padded, padded, torch.tensor([90]), 3)
     assert int(count) == int(same_count)
     assert float(again) == pytest.approx(float(error), rel=1e-4)
 

@@ -1,0 +1,114 @@
+"""A run killed at any moment and resumed ends with the weights of one that was not."""
+
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from finished import Finished, Train
+
+from asr.training import checkpoint, trainer
+from asr.training.config import load_recipe
+from asr.training.run import train as train_recipe
+
+STEPS = 12
+STEP = random.Random(20)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ForkServerContext]:
+    """Processes that have torch loaded when they begin."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["asr.training.run", "asr.loss"])
+    yield context
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_and_die(recipe: Path, folder: Path, resume: bool, where: str, step: int) -> None:
+    """Train, and be killed at a step, or half-way through a file that is written at or after that step."""
+    now = 0
+    take_step, write, save_model = trainer.Trainer._step, checkpoint._write, trainer.save_network
+
+    def stepping(self: Any) -> bool:
+        nonlocal now
+        now = self.position.step + 1
+        if where == "step" and now >= step:
+            kill()
+        return take_step(self)
+
+    def writing(path: Path, content: bytes) -> None:
+        if path.name == where and now >= step:
+            path.write_bytes(content[: len(content) // 2])
+            kill()
+        write(path, content)
+
+    def saving(path: Path, *arguments: Any, **options: Any) -> None:
+        save_model(path, *arguments, **options)
+        if where == "model" and now >= step:
+            (path / "model.safetensors").write_bytes(b"half")
+            (path / "config.yaml").unlink()
+            kill()
+
+    trainer.Trainer._step, checkpoint._write, trainer.save_network = stepping, writing, saving  # type: ignore
+    train_recipe(load_recipe(recipe), folder, resume)
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Finished]:
+    """The run that no one disturbed, once for all tests."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    "deaths",
+    [
+        [("step", STEP.randint(2, STEPS))],
+        [("step", 1)],
+        [("step", STEP.randint(2, 6)), ("step", STEP.randint(8, STEPS))],
+        [("tensors.safetensors", STEP.randint(2, STEPS))],
+        [("state.json", STEP.randint(2, STEPS))],
+        [("tensors.safetensors", 1)],
+        [("model", 6)],
+        [("model", 6), ("state.json", 9), ("tensors.safetensors", 10)],
+    ],
+    ids=lambda deaths: "-".join(f"{where.split('.')[0]}{step}" for where, step in deaths),
+)
+def test_a_killed_run_ends_with_the_same_bits(
+    processes: ForkServerContext,
+    train: Train,
+    recipe_file: Path,
+    tmp_path: Path,
+    whole: dict[str, Finished],
+    deaths: list[tuple[str, int]],
+) -> None:
+    if not whole:
+        whole["run"] = train("whole")
+    for number, (where, step) in enumerate(deaths):
+        arguments = (recipe_file, tmp_path / "run", number > 0, where, step)
+        process = processes.Process(target=train_and_die, args=arguments)
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+    resumed, undisturbed = train("run", resume=True), whole["run"]
+    assert resumed.tensors.keys() == undisturbed.tensors.keys()
+    for name, value in undisturbed.tensors.items():
+        assert torch.equal(resumed.tensors[name], value), name
+    clock = {"seconds": 0.0}
+    assert resumed.position | clock == undisturbed.position | clock
+    for file in ("model", "models"):
+        files = sorted(path for path in (undisturbed.folder / file).rglob("*.safetensors"))
+        assert files
+        for path in files:
+            same = resumed.folder / path.relative_to(undisturbed.folder)
+            assert same.read_bytes() == path.read_bytes()
+    left = {path.name for path in resumed.folder.rglob("*") if path.name.startswith(".")}
+    assert not left - {".model.tmp"}
