@@ -41,6 +41,8 @@ def decode(
         decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, nbest, threads
     )
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
+    if not any(decoded.hypotheses):
+        exit_status(decoded)  # nothing could be read, so nothing is written
     lines = decoded.lines(nbest=nbest is not None and nbest > 1)
     if output is None:
         for line in lines:
