@@ -1,0 +1,252 @@
+"""Forced alignment: the path itself, spelling and pronunciations, and the command."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+
+from asr import alignment
+from asr.aligner import Aligner, Speller, align_words, recording_emissions
+from asr.alignment import align, word_times
+from asr.errors import UserError
+from asr.manifest import Utterance, read_manifest
+from asr.tokenizer import CharacterTokenizer, PhoneTokenizer, UnknownSymbol
+
+
+def emissions(frames: int, vocabulary: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(frames, vocabulary, generator=generator).mul(3).log_softmax(-1)
+
+
+def labels(result: alignment.Alignment) -> list[int]:
+    """The token of every frame, 0 for a blank."""
+    return [int(result.tokens[at]) if at >= 0 else 0 for at in result.path]
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 64, 1024])
+def test_path_equals_torchaudio(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(alignment, "BLOCK", block)
+    draw = np.random.default_rng(block)
+    for seed in range(25):
+        frames, vocabulary = int(draw.integers(1, 120)), int(draw.choice([3, 5, 29]))
+        tokens = draw.integers(1, vocabulary, int(draw.integers(1, frames // 2 + 2))).tolist()
+        if len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens)) > frames:
+            continue
+        scores = emissions(frames, vocabulary, seed)
+        targets = torch.tensor([tokens], dtype=torch.int32)
+        path, chosen = torchaudio.functional.forced_align(scores[None], targets)
+        ours = align(scores, tokens)
+        assert labels(ours) == path[0].tolist()
+        assert ours.score == pytest.approx(float(chosen.sum()), abs=1e-3)
+        spans = torchaudio.functional.merge_tokens(path[0], chosen[0])
+        assert [(span.start, span.end) for span in spans] == list(
+            zip(ours.starts.tolist(), ours.ends.tolist(), strict=True)
+        )
+        np.testing.assert_allclose([span.score for span in spans], ours.scores, atol=1e-4)
+
+
+def test_no_path_of_a_tiny_trellis_is_likelier() -> None:
+    for seed, tokens in enumerate([[1], [1, 1], [1, 2], [2, 1, 2], [2, 2, 1]]):
+        scores = emissions(6, 3, seed).numpy()
+        best = max(
+            sum(scores[time, token] for time, token in enumerate(path))
+            for path in itertools.product(range(3), repeat=6)
+            if [token for token, _ in itertools.groupby(path) if token] == tokens
+        )
+        assert align(scores, tokens).score == pytest.approx(best, abs=1e-4)
+
+
+def test_text_of_exactly_the_recordings_length_fits_and_one_token_more_does_not() -> None:
+    scores = emissions(4, 5, 0)
+    assert labels(align(scores, [1, 2, 3, 4])) == [1, 2, 3, 4]
+    with pytest.raises(UserError, match="5 tokens need at least 5 frames, the recording has 4"):
+        align(scores, [1, 2, 3, 4, 1])
+
+
+def test_equal_neighbours_need_a_blank_between_them() -> None:
+    assert labels(align(emissions(3, 3, 1), [1, 1])) == [1, 0, 1]
+    with pytest.raises(UserError, match="need at least 3 frames"):
+        align(emissions(2, 3, 1), [1, 1])
+
+
+def test_no_tokens_are_all_blank() -> None:
+    result = align(emissions(7, 3, 2), [])
+    assert labels(result) == [0] * 7
+    assert len(result.starts) == 0
+
+
+@pytest.mark.parametrize(("value", "message"), [(math.nan, "NaN"), (-math.inf, "no probability")])
+def test_broken_emissions_are_refused(value: float, message: str) -> None:
+    scores = emissions(6, 3, 3)
+    scores[:, 2] = value
+    with pytest.raises(UserError, match=message):
+        align(scores, [1, 2])
+
+
+def test_words_last_from_their_first_token_to_their_last_and_end_with_the_recording() -> None:
+    scores = torch.full((6, 4), -20.0)
+    for frame, token in enumerate([0, 1, 2, 3, 1, 1]):
+        scores[frame, token] = 0.0
+    result = align(scores, [1, 2, 3, 1])
+    words = word_times(result, ["AB", "A"], [(0, 2), (3, 4)], 0.04, duration=0.23)
+    assert [(word.text, word.start, word.end) for word in words] == [("AB", 0.04, 0.12), ("A", 0.16, 0.23)]
+    assert words[0].confidence == pytest.approx(1.0)
+
+
+class TestSpeller:
+    def test_ordinary_spelling_becomes_letters_with_separators(self) -> None:
+        speller = Speller(CharacterTokenizer())
+        words = ["“Don’t,", "well-known", "Zoë!"]
+        spelling = speller.join([speller.variants(word)[0] for word in words])
+        text = "".join(speller.tokenizer.tokens[token] for token in spelling.tokens)
+        assert text == "DON'T|WELL|KNOWN|ZOE"
+        assert [text[begin:end] for begin, end in spelling.spans] == ["DON'T", "WELL|KNOWN", "ZOE"]
+
+    def test_bare_punctuation_is_not_said(self) -> None:
+        assert Speller(CharacterTokenizer()).variants("—") == []
+
+    @pytest.mark.parametrize("word", ["1865", "мир"])
+    def test_what_cannot_be_spelled_is_named(self, word: str) -> None:
+        with pytest.raises(UnknownSymbol, match=f"'{word}'.*write it out"):
+            Speller(CharacterTokenizer()).variants(word)
+
+    def test_letters_of_the_models_own_are_kept(self) -> None:
+        tokenizer = CharacterTokenizer(["<blank>", "|", "м", "и", "р"])
+        assert Speller(tokenizer).variants("мир") == [[2, 3, 4]]
+
+    def test_all_pronunciations_of_a_word_and_the_first_of_its_parts(self) -> None:
+        ways = {"THE": [("DH", "AH"), ("DH", "IY")], "END": [("EH", "N", "D")]}
+        speller = Speller(PhoneTokenizer(), ways)
+        assert len(speller.variants("the")) == 2
+        assert len(speller.variants("The-end")) == 1
+
+    def test_an_unknown_phone_is_named(self) -> None:
+        with pytest.raises(UnknownSymbol, match="'XX', a phone of 'the'"):
+            Speller(PhoneTokenizer(), {"THE": [("XX",)]}).variants("the")
+
+
+def test_the_pronunciation_that_was_said_is_chosen() -> None:
+    tokenizer = PhoneTokenizer()
+    speller = Speller(tokenizer, {"THE": [("DH", "AH"), ("DH", "IY")], "END": [("EH", "N", "D")]})
+    said = [tokenizer.tokens.index(phone) for phone in ("DH", "IY", "EH", "N", "D", "DH", "AH")]
+    scores = torch.full((14, len(tokenizer.tokens)), -9.0)
+    scores[range(14), [token for phone in said for token in (phone, 0)]] = 0.0
+    variants = [speller.variants(word) for word in ("the", "end", "the")]
+    result, spelling = align_words(scores.numpy(), variants, speller)
+    assert spelling.tokens == said
+    assert result.score == pytest.approx(0.0)
+
+
+def test_the_utterance_does_not_depend_on_how_it_comes(make_model: Callable) -> None:
+    model = make_model()
+    waveform = torch.randn(50_000, generator=torch.Generator().manual_seed(1)) * 0.1
+    whole, seconds = recording_emissions(model, waveform, "characters")
+    pieces, _ = recording_emissions(model, waveform.split(7_000), "characters")
+    np.testing.assert_array_equal(whole, pieces)
+    assert seconds == pytest.approx(50_000 / 16_000)
+
+
+def test_long_recordings_are_heard_in_windows_and_aligned_as_one(make_model: Callable) -> None:
+    aligner = Aligner(make_model())
+    waveform = torch.randn(16_000 * 95, generator=torch.Generator().manual_seed(2)) * 0.1
+    heard: list[float] = []
+    result = aligner.align(waveform, "one two\n\nthree " * 20, advance=heard.append)
+    assert len(heard) > 2
+    assert sum(heard) == pytest.approx(95.0)
+    words = result.transcript.words
+    assert len(words) == 60
+    assert all(before.end <= after.start for before, after in itertools.pairwise(words))
+    assert len(result.transcript.segments) == 21
+    assert result.transcript.segments[1].text == "three one two"
+
+
+def test_a_manifest_comes_back_in_order_with_failures_named(make_model: Callable, clips: Path) -> None:
+    utterances = read_manifest(clips)[:3]
+    broken = Utterance("broken", "missing.flac", 1.0, text="A")
+    silent = Utterance("silent", utterances[0].audio_filepath, 1.0)
+    results = list(Aligner(make_model()).align_all([utterances[0], broken, silent, utterances[1]], 2))
+    assert [str(result).split(":")[0] for result in results if isinstance(result, UserError)] == [
+        "broken",
+        "silent",
+    ]
+    assert [result.id for result in results if not isinstance(result, UserError)] == [
+        utterances[0].id,
+        utterances[1].id,
+    ]
+
+
+class TestCommand:
+    def test_json_has_words_and_tokens_with_times_and_scores(
+        self, run_asr: Callable, model_directory: Path, examples: Path
+    ) -> None:
+        audio = examples.parent / "river.flac"
+        ran = run_asr("align", model_directory, audio, "--text", "It was – a day.")
+        assert ran.status == 0
+        line = json.loads(ran.stdout)
+        assert [word["text"] for word in line["words"]] == ["It", "was", "a", "day."]
+        assert line["text"] == "It was – a day."
+        assert [token["text"] for token in line["words"][3]["tokens"]] == ["D", "A", "Y"]
+        for word in line["words"]:
+            assert word["start"] == word["tokens"][0]["start"] < word["end"] <= line["duration"]
+            assert 0 <= word["score"] <= 1
+
+    def test_every_format_of_a_manifest(
+        self, run_asr: Callable, model_directory: Path, clips: Path, tmp_path: Path
+    ) -> None:
+        ctm = run_asr("align", model_directory, clips, "--format", "ctm").stdout
+        words = sum(len(utterance.text.split()) for utterance in read_manifest(clips))
+        assert len(ctm.splitlines()) == words
+        for name, extension in (("textgrid", "TextGrid"), ("srt", "srt")):
+            ran = run_asr("align", model_directory, clips, "-f", name, "-o", tmp_path)
+            assert ran.status == 0
+            assert len(list(tmp_path.glob(f"*.{extension}"))) == 8
+        grid = next(tmp_path.glob("*.TextGrid")).read_text()
+        assert [f'name = "{tier}"' in grid for tier in ("segments", "words", "characters")] == [True] * 3
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["{clips}", "-f", "srt"], "several texts goes into files: give -o FOLDER"),
+            (["{clips}", "--text", "A"], "a manifest has its own texts"),
+            (["{clips}", "-f", "doc"], "'doc' is not one of json"),
+            (["{clips}", "--head", "bass"], "'bass' is not one of characters"),
+            (["{audio}"], "say what it says with --text or --text-file"),
+            (["{audio}", "--text", "—"], "the text has no words"),
+            (["{audio}", "--text", "A " * 500], "does not fit the recording"),
+            (["{audio}", "--text", "in 1865"], "'1865' cannot be spelled"),
+            (["{audio}", "--text-file", "none.txt"], "none.txt: cannot be read"),
+            (["none.flac", "--text", "A"], "none.flac: no such file"),
+        ],
+    )
+    def test_mistakes_are_one_line(
+        self,
+        run_asr: Callable,
+        model_directory: Path,
+        clips: Path,
+        examples: Path,
+        arguments: list[str],
+        message: str,
+    ) -> None:
+        places = {"clips": clips, "audio": examples.parent / "boat.flac"}
+        ran = run_asr("align", model_directory, *(part.format(**places) for part in arguments))
+        assert ran.status == 1
+        assert message in ran.stderr
+        assert len(ran.stderr.splitlines()) == 1
+
+    def test_lines_of_a_text_file_are_segments(
+        self, run_asr: Callable, model_directory: Path, examples: Path, tmp_path: Path
+    ) -> None:
+        text = tmp_path / "text.txt"
+        text.write_text("It was bright,\n\nand cold.\n")
+        audio = examples.parent / "river.flac"
+        ran = run_asr("align", model_directory, audio, "--text-file", text, "-f", "tsv")
+        assert [line.split("\t")[2] for line in ran.stdout.splitlines()[1:]] == [
+            "It was bright,",
+            "and cold.",
+        ]
