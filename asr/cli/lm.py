@@ -168,7 +168,11 @@ def _vocabulary(given: str | None) -> list[str] | int | None:
 
     if given is None:
         return None
-    return int(given) if given.isdigit() else read_vocabulary(given)
+    if not given.isdigit():
+        return read_vocabulary(given)
+    if int(given) == 0:
+        raise UserError("--vocabulary 0: a model needs words")
+    return int(given)
 
 
 def _counts(given: str) -> list[int]:

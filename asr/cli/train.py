@@ -36,16 +36,18 @@ def train(
 def start(command: str, recipe: Path, overrides: list[str], folder: Path, resume: bool) -> None:
     """Run to the end and print the model directory; a run that was stopped says how to go on."""
     from asr.training.config import load_recipe
+    from asr.training.distributed import is_first
     from asr.training.run import train as run
 
     try:
         model = run(load_recipe(recipe, overrides), folder, resume, pretraining=command == "pretrain")
     except SystemExit as stop:
-        if stop.code == 130:
+        if stop.code == 130 and is_first():
             words = shlex.join(["asr", command, str(recipe), *overrides, "--output", str(folder), "--resume"])
             typer.echo(f"stopped; go on with: {words}", err=True)
         raise
-    typer.echo(model)
+    if is_first():
+        typer.echo(model)
 
 
 def register(app: typer.Typer) -> None:

@@ -64,11 +64,43 @@ def stay_all(beam: NDArray, count: int, row: NDArray[np.float32], silence: float
 
 
 @internal
+def lower_bar(bar: Record, counts: NDArray[np.int32], ceiling: float, threshold: float) -> None:
+    """Start a frame in which scores will hardly exceed ``ceiling``."""
+    bar.best = NEVER
+    bar.lowest = NEVER
+    bar.ceiling = ceiling
+    bar.width = threshold / len(counts)
+    bar.above = 0
+    bar.bins = len(counts)
+    for position in range(len(counts)):
+        counts[position] = 0
+
+
+@internal
+def raise_bar(bar: Record, counts: NDArray[np.int32], score: float, is_leader: bool, options: Record) -> None:
+    """Take account of a candidate; those that may yet give way to others of their future do not count."""
+    if score > bar.best:
+        bar.best = score
+        bar.lowest = max(bar.lowest, score - options.beam_threshold)
+    if not is_leader or score <= bar.ceiling - bar.bins * bar.width:
+        return
+    position = np.int64((bar.ceiling - score) / bar.width)
+    counts[position if position > 0 else 0] += 1
+    bar.above += 1
+    while bar.bins > 1 and bar.above - counts[bar.bins - 1] >= options.beam_size:
+        bar.bins -= 1
+        bar.above -= counts[bar.bins]
+        bar.lowest = max(bar.lowest, bar.ceiling - bar.bins * bar.width)
+
+
+@internal
 def insert(
     candidates: NDArray,
     table: NDArray[np.int32],
     contexts: NDArray,
     count: int,
+    bar: Record,
+    counts: NDArray[np.int32],
     options: Record,
     context: int,
     node: int,
@@ -85,6 +117,7 @@ def insert(
     candidate.last = last
     number = place(candidates, table, contexts, count, options.recombine)
     prefix = candidates[number]
+    raise_bar(bar, counts, mass + bonus, number == count and prefix.leader == number, options)
     if number == count:
         prefix.blank = NEVER
         prefix.token = mass

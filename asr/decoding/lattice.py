@@ -69,19 +69,19 @@ def readings(result: SearchResult) -> Iterator[Reading]:
 
     The score of a reading that gave way on its way is estimated: as far behind as it was when it did.
     """
-    alternatives: dict[int, list[tuple[float, int, int]]] = {}
-    for difference, winner, loser, frame in result.links.tolist():
-        alternatives.setdefault(winner, []).append((difference, loser, frame))
     order = count()
     waiting: list[tuple[float, int, int, tuple[Alignment, ...]]] = [
         (-score, next(order), int(trace), ())
         for score, trace in zip(result.final_scores.tolist(), result.final_traces.tolist(), strict=True)
     ]
     heapq.heapify(waiting)
+    alternatives: dict[int, list[tuple[float, int, int]]] = {}
     while waiting:
         cost, _, trace, behind = heapq.heappop(waiting)
         part = Alignment(*alignment_of(result.traces, trace))
         yield Reading(-cost, _joined((part, *behind)))
+        # Whoever wants the best reading only is spared this.
+        alternatives = alternatives or _alternatives(result)
         # Others gave way to this reading while it waited: between one token and the next.
         following = [*part.frames.tolist(), int(behind[0].frames[0]) if behind else _NO_FRAME]
         for position, record in enumerate([0, *part.records.tolist()]):
@@ -90,6 +90,14 @@ def readings(result: SearchResult) -> Iterator[Reading]:
                     rest = Alignment(*(values[position:] for values in part))
                     behind_loser = (rest, *behind) if len(rest.tokens) else behind
                     heapq.heappush(waiting, (cost - difference, next(order), loser, behind_loser))
+
+
+def _alternatives(result: SearchResult) -> dict[int, list[tuple[float, int, int]]]:
+    """For every trace record that won, those that gave way to it: difference, record, frame."""
+    found: dict[int, list[tuple[float, int, int]]] = {}
+    for difference, winner, loser, frame in result.links.tolist():
+        found.setdefault(winner, []).append((difference, loser, frame))
+    return found
 
 
 def _joined(parts: tuple[Alignment, ...]) -> Alignment:

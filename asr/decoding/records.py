@@ -73,6 +73,21 @@ PENDING = np.dtype(
     align=True,
 )
 
+#: What a candidate's score must reach in this frame, ``lowest``: the ``best`` score so far less the beam
+#: threshold, and once there are candidates enough for the beam, that of the last of them. For this, scores
+#: are counted in bins of ``width`` from ``ceiling`` down; ``above`` are those in the first ``bins`` bins.
+BAR = np.dtype(
+    [
+        ("best", np.float64),
+        ("lowest", np.float64),
+        ("ceiling", np.float64),
+        ("width", np.float64),
+        ("above", np.int64),
+        ("bins", np.int64),
+    ],
+    align=True,
+)
+
 #: A token of an alignment; ``context`` is the context that it completed, or -1. Record 0 is the start, its
 #: token and frame are -1.
 TRACE = np.dtype(

@@ -23,9 +23,11 @@ from asr.decoding.candidates import (
     NEVER,
     OUTSIDE,
     insert,
+    lower_bar,
     lowest_score,
     make_start,
     placed_anew,
+    raise_bar,
     recombine,
     score_all,
     select,
@@ -34,6 +36,7 @@ from asr.decoding.candidates import (
 )
 from asr.decoding.contexts import UNKNOWN_END, add_final_scores, make_first_context, rehashed, resolve
 from asr.decoding.records import (
+    BAR,
     CONTEXT,
     LINK,
     PENDING,
@@ -48,6 +51,8 @@ from asr.decoding.records import (
     kth_largest,
 )
 from asr.lm.query import NGramArrays
+
+_BINS = 512
 
 
 class SearchModel(NamedTuple):
@@ -136,6 +141,7 @@ def search(
     links, link_count = np.empty(256, LINK), np.int64(0)
     candidates, table = np.empty(1024, PREFIX), empty_table(512)
     beam, beam_count = np.empty(256, PREFIX), np.int64(1)
+    bar, counts = np.empty(1, BAR)[0], np.empty(_BINS, np.int32)
     pending = np.empty(256, PENDING)
     scratch = np.empty(max(1024, vocabulary), np.float64)
     kept = np.empty(vocabulary, np.int32)
@@ -145,6 +151,7 @@ def search(
     for frame in range(frames):
         row = emissions[frame]
         kept_count = _choose_tokens(row, options, kept, allowed, scratch)
+        lower_bar(bar, counts, beam[0].score + row.max(), options.beam_threshold)
         silence = np.float64(row[BLANK])
         if options.separator >= 0:
             silence = add(silence, np.float64(row[options.separator]), summing)
@@ -159,9 +166,9 @@ def search(
             stay(candidates[number], row, silence, summing)
         table = placed_anew(candidates, contexts, beam_count, 2 * beam_count, recombining)
         count, pending_count = beam_count, np.int64(0)
-        best = NEVER
         for number in range(beam_count):
-            best = max(best, candidates[number].score)
+            is_leader = candidates[number].leader == number
+            raise_bar(bar, counts, candidates[number].score, is_leader, options)
 
         # Prefixes that are a token longer: inside a word at once, others when their contexts are known.
         for number in range(beam_count):
@@ -170,11 +177,11 @@ def search(
             pending = grown(pending, pending_count + room)
             if 2 * (count + room) > len(table):
                 table = placed_anew(candidates, contexts, count, 2 * (count + room), recombining)
-            count, pending_count, best = _extend(
+            count, pending_count = _extend(
                 beam[number], row, options, nodes, endings, look_ahead, kept, kept_count, allowed,
-                contexts, candidates, table, count, pending, pending_count, best,
+                contexts, candidates, table, count, bar, counts, pending, pending_count,
             )  # fmt: skip
-        pending_count = _thinned(pending, pending_count, contexts, best - options.beam_threshold, options)
+        pending_count = _thinned(pending, pending_count, contexts, bar.lowest, options)
         contexts = grown(contexts, context_count + 2 * pending_count)
         if 2 * (context_count + 2 * pending_count) > len(context_table):
             context_table = rehashed(contexts, context_count, 2 * (context_count + 2 * pending_count))
@@ -188,11 +195,10 @@ def search(
         for number in range(pending_count):
             prefix = pending[number]
             bonus = contexts[prefix.context].score
-            if prefix.mass + bonus >= best - options.beam_threshold:
-                best = max(best, prefix.mass + bonus)
+            if prefix.mass + bonus >= bar.lowest:
                 count = insert(
-                    candidates, table, contexts, count, options, prefix.context, prefix.node, prefix.last,
-                    prefix.mass, bonus, prefix.trace, prefix.fresh,
+                    candidates, table, contexts, count, bar, counts, options, prefix.context, prefix.node,
+                    prefix.last, prefix.mass, bonus, prefix.trace, prefix.fresh,
                 )  # fmt: skip
 
         # The best of them all.
@@ -293,11 +299,12 @@ def _extend(
     candidates: NDArray,
     table: NDArray[np.int32],
     count: int,
+    bar: Record,
+    counts: NDArray[np.int32],
     pending: NDArray,
     pending_count: int,
-    best: float,
-) -> tuple[int, int, float]:
-    """Add all prefixes that are one token longer; returns the new counts and the best score seen."""
+) -> tuple[int, int]:
+    """Add all prefixes that are one token longer; returns the new numbers of candidates and pending ones."""
     node, separator = np.int64(prefix.node), options.separator
     said = contexts[prefix.context].score
     begin = end = np.int64(0)
@@ -322,10 +329,9 @@ def _extend(
             goes_on = nodes[child + 1].first_child > nodes[child].first_child
             bonus = said + look_ahead[child]
             stays = goes_on or (separator >= 0 and last > first)
-            if stays and mass + bonus >= best - options.beam_threshold:
-                best = max(best, mass + bonus)
+            if stays and mass + bonus >= bar.lowest:
                 count = insert(
-                    candidates, table, contexts, count, options, prefix.context, child, token,
+                    candidates, table, contexts, count, bar, counts, options, prefix.context, child, token,
                     mass, bonus, prefix.trace, token,
                 )  # fmt: skip
             if separator < 0:
@@ -338,7 +344,7 @@ def _extend(
                 _put_off(pending[pending_count], prefix, -1, endings[ending], 0, BLANK, separator, mass)
                 pending_count += 1
         if not options.open_vocabulary:
-            return count, pending_count, best
+            return count, pending_count
     for position in range(kept_count):
         token = np.int64(kept[position])
         ends = token == separator
@@ -358,7 +364,7 @@ def _extend(
         else:
             _put_off(pending[pending_count], prefix, node, options.words + token, OUTSIDE, last, token, mass)
         pending_count += 1
-    return count, pending_count, best
+    return count, pending_count
 
 
 @internal

@@ -4,10 +4,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from asr.errors import UserError
 from asr.lm.corpus import read_corpus
 from asr.lm.counts import count_ngrams
 from asr.lm.kneser_ney import check_prune, estimate
-from asr.lm.table import END_ID, UNKNOWN_ID, NGramTable
+from asr.lm.table import UNKNOWN_ID, NGramTable
 from asr.lm.text import PathLike, Report, no_report
 
 
@@ -32,19 +33,26 @@ def build_table(
         report: Is told the progress.
 
     Raises:
-        UserError: as the functions named here.
+        UserError: as the functions named here, or temporary files cannot be written.
     """
-    check_prune(prune, order)
-    with tempfile.TemporaryDirectory(prefix="asr-lm-", dir=temporary) as folder:
-        corpus = read_corpus(paths, Path(folder), unit, vocabulary, report)
-        estimated = estimate(count_ngrams(corpus, order, Path(folder), report), prune, report)
-        provenance: dict[str, object] = {
-            "text": [Path(path).name for path in paths],
-            "sentences": corpus.sentences,
-            "tokens": int(corpus.counts[END_ID:].sum() - corpus.counts[END_ID] + corpus.counts[UNKNOWN_ID]),
-            "unknown_tokens": int(corpus.counts[UNKNOWN_ID]),
-            "prune": list(prune),
-            "discounts": [[round(value, 6) for value in row] for row in estimated.discounts],
-            "substituted_discounts": estimated.substituted,
-        }
-        return NGramTable(corpus.words, estimated.levels, unit, provenance)
+    thresholds = check_prune(prune, order)
+    try:
+        with tempfile.TemporaryDirectory(prefix="asr-lm-", dir=temporary) as folder:
+            corpus = read_corpus(paths, Path(folder), unit, vocabulary, report)
+            estimated = estimate(count_ngrams(corpus, order, Path(folder), report), thresholds, report)
+    except OSError as error:
+        # Those of the texts are told apart where they are read.
+        raise UserError(
+            f"{temporary or tempfile.gettempdir()}: temporary files cannot be written "
+            f"({error.strerror or error}); name another folder with --temporary"
+        ) from error
+    provenance: dict[str, object] = {
+        "text": [Path(path).name for path in paths],
+        "sentences": corpus.sentences,
+        "tokens": int(corpus.counts.sum()) - 2 * corpus.sentences,
+        "unknown_tokens": int(corpus.counts[UNKNOWN_ID]),
+        "prune": thresholds,
+        "discounts": [[round(value, 6) for value in row] for row in estimated.discounts],
+        "substituted_discounts": estimated.substituted,
+    }
+    return NGramTable(corpus.words, estimated.levels, unit, provenance)

@@ -51,7 +51,7 @@ class NGram:
         self.provenance = provenance or {}
         self.order = len(arrays.first_ngram) - 1
         self.counts = [int(count) for count in np.diff(arrays.first_ngram)]
-        self.begin_state = int(query.context_of(self.arrays, BEGIN_ID))
+        self.begin_state = _begin_state(self.arrays)
 
     @cached_property
     def words(self) -> list[str]:
@@ -214,6 +214,13 @@ def _frozen(arrays: NGramArrays) -> NGramArrays:
     for array in plain:
         array.setflags(write=False)
     return plain
+
+
+def _begin_state(arrays: NGramArrays) -> int:
+    # As query.context_of says it; in plain Python, since loading compiled code takes longer than the model.
+    bits = int(arrays.context_bits[0]) if len(arrays.context_bits) else 0
+    is_context = bits >> BEGIN_ID & 1
+    return 1 + (bits & ((1 << BEGIN_ID) - 1)).bit_count() if is_context else EMPTY_STATE
 
 
 def _read_description(directory: Path) -> dict:

@@ -168,7 +168,8 @@ def _wait(workers: list[Any], mistakes: Any, stop_asked: threading.Event) -> int
             return int(failed[0])
         if stop_asked.is_set():
             for worker in alive:
-                os.kill(worker.pid, signal.SIGINT)
+                if worker.exitcode is None:
+                    os.kill(worker.pid, signal.SIGINT)
     return max(int(worker.exitcode) for worker in workers)
 
 

@@ -99,6 +99,8 @@ def test_every_option_changes_the_model(run_asr: Run, text: Path, tmp_path: Path
         (("--prune", "few"), "counts such as"),
         (("--prune", "1 1"), "first threshold must be 0"),
         (("--vocabulary", "no/such/file"), "no/such/file: cannot be read"),
+        (("--vocabulary", "0"), "a model needs words"),
+        (("--temporary", "no/such/folder"), "no/such/folder: temporary files cannot be written"),
     ],
 )
 def test_mistakes_are_one_line(
