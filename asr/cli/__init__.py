@@ -23,7 +23,8 @@ def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 1."""
     from asr.cli import commands
 
-    commands.register(app)
+    if not app.registered_commands:  # where it is called again and again, as tests do
+        commands.register(app)
     try:
         app()
     except UserError as error:
