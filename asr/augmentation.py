@@ -17,13 +17,14 @@ from asr.manifest import read_manifest
 
 @dataclass
 class SpecAugmentConfig:
-    """Masks over the features (Park et al. 2019).
+    """Masks over the features, and a warp of their time (Park et al. 2019).
 
     Attributes:
-        probability: Of masking an utterance at all.
+        probability: Of masking an utterance at all, and of warping it.
         frequency_masks, frequency_width: Number and largest width (bins) of frequency masks.
         time_masks, time_width: Number and largest width (feature frames) of time masks.
         time_share: Largest share of an utterance that one time mask may cover.
+        time_warp: Largest number of feature frames by which a drawn moment is shifted (0: no warp).
     """
 
     probability: float = 0.0
@@ -32,6 +33,7 @@ class SpecAugmentConfig:
     time_masks: int = 2
     time_width: int = 40
     time_share: float = 0.1
+    time_warp: int = 0
 
 
 @dataclass
@@ -154,14 +156,38 @@ def telephone_band(waveform: Tensor, sample_rate: int) -> Tensor:
 
 
 class SpecAugment(nn.Module):
-    """Zero (the mean, after CMVN) bands of frequency and stretches of time, within each utterance."""
+    """Shift a moment in time, and zero (the mean, after CMVN) bands of frequency and stretches of time."""
 
     def __init__(self, config: SpecAugmentConfig) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Mask ``(batch, frames, mel_bins)``; masks lie inside each utterance's own frames."""
+        """Vary ``(batch, frames, mel_bins)``; nothing reaches beyond each utterance's own frames."""
+        return self.mask(self.warp(features, lengths), lengths)
+
+    def warp(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Shift a drawn frame of each utterance; what lies before and after is stretched to fit.
+
+        Linear in both parts, where the paper bends a spline. The frame lies as far from either end as
+        twice the shift may be wide, so that nothing becomes more than twice as fast.
+        """
+        if not self.config.probability or not self.config.time_warp or not features.numel():
+            return features
+        draws = torch.rand(2, len(features), 1, device=features.device)
+        last = (lengths.unsqueeze(1) - 1).clamp(min=0)
+        widest = (last / 4).clamp(max=self.config.time_warp)
+        source = 2 * widest + draws[0] * (last - 4 * widest)
+        target = source + (2 * draws[1] - 1) * widest
+        frame = torch.arange(features.shape[1], device=features.device).expand(len(features), -1)
+        before = frame * (source / target.clamp(min=1e-6))
+        after = last - (last - frame) * ((last - source) / (last - target).clamp(min=1e-6))
+        warped = torch.where(frame < target, before, after)
+        warped = torch.where(self._chosen(features).unsqueeze(1) & (frame <= last), warped, frame)
+        return _interpolate(features, warped)
+
+    def mask(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Zero bands and stretches; the latter lie inside each utterance's own frames."""
         config = self.config
         if not config.probability or not features.numel():
             return features
@@ -171,8 +197,10 @@ class SpecAugment(nn.Module):
         masked = self._masks(config.time_masks, lengths, widest, frames).unsqueeze(2) | self._masks(
             config.frequency_masks, every_bin, every_bin.clamp(max=config.frequency_width), bins
         ).unsqueeze(1)
-        chosen = torch.rand(len(features), device=features.device) < config.probability
-        return features.masked_fill(masked & chosen.view(-1, 1, 1), 0.0)
+        return features.masked_fill(masked & self._chosen(features).view(-1, 1, 1), 0.0)
+
+    def _chosen(self, features: Tensor) -> Tensor:
+        return torch.rand(len(features), device=features.device) < self.config.probability
 
     @staticmethod
     def _masks(count: int, sizes: Tensor, widest: Tensor, positions: int) -> Tensor:
@@ -183,6 +211,17 @@ class SpecAugment(nn.Module):
         start = (draws[1] * (sizes.view(-1, 1, 1) - width + 1)).floor()
         position = torch.arange(positions, device=sizes.device)
         return ((position >= start) & (position < start + width)).any(1)
+
+
+def _interpolate(features: Tensor, position: Tensor) -> Tensor:
+    """``(batch, frames, bins)`` at positions ``(batch, frames)`` in frames, linearly."""
+    batch, frames, bins = features.shape
+    lower = position.floor().long().clamp(0, frames - 1)
+    upper = (lower + 1).clamp(max=frames - 1)
+    start = torch.arange(batch, device=features.device).unsqueeze(1) * frames
+    flat = features.reshape(-1, bins)
+    values = [flat.index_select(0, (start + index).flatten()) for index in (lower, upper)]
+    return torch.lerp(*values, (position - lower).reshape(-1, 1)).view_as(features)
 
 
 def _read_sounds(manifest: str, sample_rate: int) -> list[Tensor]:

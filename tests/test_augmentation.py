@@ -226,3 +226,46 @@ def test_frequency_masks_are_bands_no_wider_than_allowed() -> None:
 
 def test_spec_augment_leaves_features_without_frames_alone() -> None:
     assert masked([0, 0], probability=1.0).shape == (2, 0, 40)
+
+
+def warped(features: Tensor, lengths: list[int], **options: Any) -> Tensor:
+    options = {"probability": 1.0, "time_masks": 0, "frequency_masks": 0} | options
+    return SpecAugment(SpecAugmentConfig(**options))(features, torch.tensor(lengths))
+
+
+def test_a_time_warp_shifts_by_no_more_than_allowed_and_keeps_both_ends_and_the_order() -> None:
+    torch.manual_seed(0)
+    lengths, limits = [200, 200, 41, 9, 2, 1, 0] * 60, {200: 30.0, 41: 10.0, 9: 2.0, 2: 0.25, 1: 0.0, 0: 0.0}
+    time = torch.arange(200.0).expand(len(lengths), -1).unsqueeze(2)
+    found = warped(time, lengths, time_warp=30)[:, :, 0]
+    shifts = (found - time[:, :, 0]).abs()
+    for length, limit in limits.items():
+        rows = [row for row, each in enumerate(lengths) if each == length]
+        assert not shifts[rows, length:].any()
+        assert shifts[rows].max() <= limit + 1e-3
+        if length > 2:
+            assert shifts[rows].max() > 0.8 * limit
+            assert shifts[rows][:, [0, length - 1]].max() < 1e-3
+            assert found[rows, :length].diff(dim=1).min() > 0
+            assert found[rows, :length].diff(dim=1).max() < 2 + 1e-3  # no more than twice as fast
+    assert not torch.equal(shifts[0], shifts[1])
+
+
+def test_a_time_warp_mixes_neighbouring_frames_of_its_own_utterance_only() -> None:
+    torch.manual_seed(0)
+    features = torch.arange(8.0).view(8, 1, 1).expand(8, 50, 3)
+    torch.testing.assert_close(warped(features, [50] * 8, time_warp=10), features)
+    features = torch.zeros(1, 100, 1)
+    features[:, 50] = 1.0
+    found = warped(features, [100], time_warp=10)
+    assert 0.4 < found.sum() < 2.1
+    assert 1 <= (found > 0).sum() <= 3
+
+
+def test_only_the_chosen_utterances_are_warped() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(400, 50, 2)
+    changed = (warped(features, [50] * 400, time_warp=5, probability=0.3) != features).any(2).any(1)
+    assert 0.2 < changed.float().mean() < 0.4
+    assert torch.equal(warped(features, [50] * 400, time_warp=5, probability=0.0), features)
+    assert torch.equal(warped(features, [50] * 400, time_warp=0), features)

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from asr.augmentation import AugmentConfig, SpecAugment, WaveformAugmentation
+from asr.augmentation import AugmentConfig, SpecAugment, SpecAugmentConfig, WaveformAugmentation
 from asr.errors import UserError
 from asr.frontend import Frontend, FrontendConfig
 from asr.plots.spectra import FEW_TICKS, draw_fbank, draw_spectrogram, power_spectrogram
@@ -38,7 +38,9 @@ def augment(
     if not changes and not masks:
         raise UserError("this recipe has no augmentation: every speed is 1 and every probability 0")
     versions = [("as recorded", waveform), *changes]
-    rows = -(-len(versions) // 2) + masks
+    masked = list(_spec_augment(config.spec_augment, frontend, waveform, seed)) if masks else []
+    upper = -(-len(versions) // 2)
+    rows = upper + -(-len(masked) // 2)
     figure = Figure(figsize=(10.0, 0.5 + 1.75 * rows))
     grid = figure.add_gridspec(rows, 2)
     longest = max(len(version) for _, version in versions) / rate
@@ -52,19 +54,12 @@ def augment(
             bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.04)
             bar.set_label("power (dB)")
             bar.outline.set_linewidth(0.4)
-    if masks:
-        features, lengths = Frontend(frontend)(waveform[None], torch.tensor([len(waveform)]))
-        torch.manual_seed(seed)
-        masked = SpecAugment(replace(config.spec_augment, probability=1.0))(features, lengths)
-        share = float((masked != features).float().mean())
-        for column, (name, shown) in enumerate(
-            (("features as heard", features), (f"SpecAugment: {share:.0%} of the features masked", masked))
-        ):
-            axes = figure.add_subplot(grid[rows - 1, column])
-            draw_fbank(axes, shown[0].numpy(), frontend, FEW_TICKS)
-            axes.set(xlim=(0, longest), title=name, xlabel="time (s)")
-            if column:
-                axes.set_ylabel("")
+    for number, (name, features) in enumerate(masked):
+        axes = figure.add_subplot(grid[upper + number // 2, number % 2])
+        draw_fbank(axes, features[0].numpy(), frontend, FEW_TICKS)
+        axes.set(xlim=(0, longest), title=name, xlabel="time (s)")
+        if number % 2:
+            axes.set_ylabel("")
     figure.suptitle(f"Augmentation{f' of {title}' if title else ''}", x=0.01, ha="left")
     return figure
 
@@ -95,6 +90,23 @@ def _changes(config: AugmentConfig, waveform: Tensor, rate: int, seed: int) -> I
             none, noise=noise, reverberation=room, telephone=telephone, gain_probability=level
         )
         yield "all of these but speed", _apply(everything, waveform, 1.0, rate, seed)
+
+
+def _spec_augment(
+    config: SpecAugmentConfig, frontend: FrontendConfig, waveform: Tensor, seed: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Features ``(1, frames, mel_bins)`` as they are, warped if the recipe does that, and masked."""
+    features, lengths = Frontend(frontend)(waveform[None], torch.tensor([len(waveform)]))
+    yield "features as heard", features
+    torch.manual_seed(seed)
+    vary = SpecAugment(replace(config, probability=1.0))
+    warped = vary.warp(features, lengths)
+    if config.time_warp:
+        yield f"SpecAugment: time warped by up to {config.time_warp} frames", warped
+    masked = vary.mask(warped, lengths)
+    share = float((masked != warped).float().mean())
+    also = ", after the warp" if config.time_warp else ""
+    yield f"SpecAugment: {share:.0%} of the features masked{also}", masked
 
 
 def _apply(config: AugmentConfig, waveform: Tensor, speed: float, rate: int, seed: int) -> Tensor:

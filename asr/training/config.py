@@ -228,6 +228,7 @@ RANGES = {
     "augment.reverberation.probability": (0, 1),
     "augment.spec_augment.probability": (0, 1),
     "augment.spec_augment.time_share": (0, 1),
+    "augment.spec_augment.time_warp": (0, math.inf),
     "batching.max_seconds": (1, math.inf),
     "loss.non_finite_limit": (1, math.inf),
     "optimizer.lr": (0, math.inf),

@@ -49,9 +49,10 @@ class Pretrainer(Trainer):
             return
         device = self.ranks.device
         features, lengths = self.model.frontend(batch.waveforms.to(device), batch.lengths.to(device))
-        error, count, frames = forecast_error(
-            self.model, features, self.spec_augment(features, lengths), lengths, self.recipe.loss.ahead
-        )
+        # What is forecast keeps the time of what is heard, but has no holes.
+        features = self.spec_augment.warp(features, lengths)
+        heard = self.spec_augment.mask(features, lengths)
+        error, count, frames = forecast_error(self.model, features, heard, lengths, self.recipe.loss.ahead)
         error.backward()
         self._count(f"loss_{HEAD}", error.detach())
         self._count(f"labels_{HEAD}", count)
