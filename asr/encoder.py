@@ -3,6 +3,11 @@
 A bidirectional layer is two one-direction passes: the second hears each utterance's valid frames in
 reverse. That equals a packed sequence (within rounding) but stays on oneDNN's fast kernel, and it makes
 the result independent of padding. On bfloat16 input the kernels run in bfloat16 over float32 weights.
+
+A stream is encoded piece by piece. One direction carries its hidden state and loses nothing; a
+bidirectional encoder hears each piece with some look-ahead, over which the backward direction starts
+(latency-controlled BLSTM: Zhang et al. 2016, "Highway long short-term memory RNNs for distant speech
+recognition", section 4).
 """
 
 from dataclasses import dataclass
@@ -21,7 +26,7 @@ NONLINEARITIES = ("tanh", "relu")
 SUBSAMPLING = ("conv2d", "conv1d", "stack")
 
 State = list[Any]
-"""Hidden state carried from chunk to chunk: what subsampling left over, then one entry a layer."""
+"""Carried from piece to piece: what subsampling left over, the look-ahead, and one entry a layer."""
 
 
 @dataclass
@@ -143,12 +148,24 @@ class RecurrentLayer(nn.Module):
         self.residual = config.residual and self.output_size == input_size
         self.dropout = config.dropout
 
-    def forward(self, x: Tensor, reversal: Tensor | None, state: Any = None) -> tuple[Tensor, Any]:
-        """``(batch, time, input)`` to ``(batch, time, output_size)``; state of the forward direction."""
+    def forward(
+        self, x: Tensor, reversal: Tensor | None, state: Any = None, settled: int | None = None
+    ) -> tuple[Tensor, Any]:
+        """``(batch, time, input)`` to ``(batch, time, output_size)``; state of the forward direction.
+
+        The state is that after ``settled`` frames (all without it); what follows is look-ahead.
+        """
         inputs = x
         if self.norm is not None:
             x = layer_norm(x, self.norm)
-        y, state = self.forward_pass(x, state)
+        if settled is None or settled == x.shape[1]:
+            y, state = self.forward_pass(x, state)
+        elif not settled:
+            y, _ = self.forward_pass(x, state)
+        else:
+            y, state = self.forward_pass(x[:, :settled], state)
+            ahead, _ = self.forward_pass(x[:, settled:], state)
+            y = torch.cat([y, ahead], dim=1)
         if self.backward_pass is not None:
             backward, _ = self.backward_pass(_ReverseTime.apply(x, reversal))
             y = torch.cat([y, _ReverseTime.apply(backward, reversal)], dim=2)
@@ -173,21 +190,24 @@ class RecurrentStack(nn.Module):
         self.bidirectional = config.bidirectional
         self.output_size = layers[-1].output_size if layers else input_size
 
-    def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
+    def forward(
+        self, x: Tensor, lengths: Tensor, state: State | None = None, settled: int | None = None
+    ) -> tuple[list[Tensor], State]:
         """Run all layers.
 
         Args:
             x: ``(batch, time, input_size)``; bfloat16 input runs bfloat16 kernels.
             lengths: int64 ``(batch,)``, valid frames; what is beyond them is never heard backwards.
-            state: Of the same call on the frames before these (one-directional only).
+            state: Of the same call on the frames before these.
+            settled: Frames after which the returned state is; the last one's without it.
 
         Returns:
-            The output of each layer ``(batch, time, output_size)``, and the state after the last frame.
+            The output of each layer ``(batch, time, output_size)``, and the state of forward directions.
         """
         reversal = reversal_index(lengths, x.shape[1]) if self.bidirectional else None
         outputs, states = [], []
         for number, layer in enumerate(self.layers):
-            x, after = layer(x, reversal, state[number] if state else None)
+            x, after = layer(x, reversal, state[number] if state else None, settled)
             outputs.append(x)
             states.append(after)
         return outputs, states
@@ -221,7 +241,11 @@ class Encoder(nn.Module):
         return outputs, lengths
 
     def stream(
-        self, features: Tensor, state: State | None = None, final: bool = False
+        self,
+        features: Tensor,
+        state: State | None = None,
+        final: bool = False,
+        look_ahead: int | None = None,
     ) -> tuple[list[Tensor], State]:
         """Encode the next frames of an utterance, carrying the hidden state.
 
@@ -229,22 +253,29 @@ class Encoder(nn.Module):
             features: ``(batch, frames, mel_bins)``, the frames after those already given.
             state: What the call before returned; None at the start.
             final: These are the last frames.
+            look_ahead: Encoder frames at the end that the next call encodes again, with what follows them;
+                none with ``final``. A bidirectional encoder needs them.
 
         Returns:
-            Output of each layer for the encoder frames that are complete, and the state.
+            Output of each layer for the encoder frames that are complete, and the state. The last
+            ``look_ahead`` of them are provisional.
 
         Raises:
-            UserError: the encoder is bidirectional and cannot know the future.
+            UserError: the encoder is bidirectional and no look-ahead is given.
         """
-        if self.config.bidirectional:
-            raise UserError("this model is bidirectional: only a one-directional one carries its state")
-        held, recurrent = state or (None, None)
+        if self.config.bidirectional and look_ahead is None:
+            raise UserError("this model is bidirectional: it hears a stream with a look-ahead only")
+        held, ahead, recurrent = state or (None, None, None)
         x, held = self.subsampling.stream(features, held, final)
+        if ahead is not None:
+            x = torch.cat([ahead, x], dim=1)
         if not x.shape[1]:
             empty = x.new_zeros(x.shape[0], 0, self.output_size)
-            return [empty] * self.config.layers, [held, recurrent]
-        outputs, recurrent = self.recurrent(x, torch.full((len(x),), x.shape[1]), recurrent)
-        return outputs, [held, recurrent]
+            return [empty] * self.config.layers, [held, None, recurrent]
+        settled = x.shape[1] if final else max(x.shape[1] - (look_ahead or 0), 0)
+        lengths = torch.full((len(x),), x.shape[1], device=x.device)
+        outputs, recurrent = self.recurrent(x, lengths, recurrent, settled)
+        return outputs, [held, x[:, settled:], recurrent]
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:

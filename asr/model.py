@@ -147,10 +147,15 @@ class Model(nn.Module):
         return logits.log_softmax(-1), frames
 
     def stream(
-        self, features: Tensor, state: State | None, final: bool, head: str | None = None
+        self,
+        features: Tensor,
+        state: State | None,
+        final: bool,
+        head: str | None = None,
+        look_ahead: int | None = None,
     ) -> tuple[Tensor, State]:
-        """Emissions of the next frames of an utterance (one-directional models); see ``Encoder.stream``."""
-        layers, state = self.encoder.stream(features.to(self.precision), state, final)
+        """Emissions of the next frames of an utterance; see :meth:`asr.encoder.Encoder.stream`."""
+        layers, state = self.encoder.stream(features.to(self.precision), state, final, look_ahead)
         return self._head(head or self.default_head, layers).log_softmax(-1), state
 
     def _head(self, name: str, layers: list[Tensor]) -> Tensor:

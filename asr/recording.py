@@ -50,7 +50,7 @@ def open_recording(recording: Recording, model_rate: int) -> Iterator[AudioReade
     """
     source = recording.source
     if isinstance(source, np.ndarray | Tensor):
-        samples = _float_samples(source)
+        samples = float_samples(source)
         rate = recording.sample_rate or model_rate
         info = AudioInfo(len(samples) / rate, rate, samples.shape[1])
         rest = iter(samples[round(recording.offset * rate) :][None])
@@ -95,7 +95,7 @@ def model_blocks(
         warn(f"{reader.name}: {reader.damage}; transcribed up to there")
 
 
-def _float_samples(source: Samples) -> np.ndarray:
+def float_samples(source: Samples) -> np.ndarray:
     """Samples of any type as float32 ``(samples, channels)``."""
     samples = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
     if samples.ndim not in (1, 2):

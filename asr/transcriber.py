@@ -21,6 +21,7 @@ from asr.model import Model, find_model, load_network
 from asr.pipeline import Listener, Recognised, recognise
 from asr.recording import ALL_CHANNELS, Recording, Samples, open_recording
 from asr.segments import split_at_pauses
+from asr.streaming import Stream
 from asr.tokenizer import BLANK, SPACE
 from asr.transcript import Hypothesis, Transcript, Word
 
@@ -48,7 +49,7 @@ def load_model(
     """
     folder = find_model(name)
     model = load_network(folder).to(_device(device))
-    model.precision = _precision(precision, device)
+    model.precision = choose_precision(precision, device)
     options = options or DecodingOptions(**settings)
     return Transcriber(folder, model, load_decoder(folder, model, options), options)
 
@@ -68,7 +69,12 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _precision(name: str, device: str) -> torch.dtype:
+def choose_precision(name: str, device: str = "cpu") -> torch.dtype:
+    """The type in which the network computes.
+
+    Raises:
+        UserError: there is no such precision, or the device lacks it.
+    """
     if name not in PRECISIONS:
         raise UserError(f"--precision: {name!r} is not one of {', '.join(PRECISIONS)}")
     if name == "bf16" and device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -173,6 +179,15 @@ class Transcriber:
             together = [first, *islice(results, counts.popleft() - 1)]
             errors = [result.error for result in together if result.error is not None]
             yield errors[0] if errors else _transcript(together)
+
+    def stream(self, look_ahead: float | None = None, sample_rate: int | None = None) -> Stream:
+        """Begin to transcribe what comes piece by piece; see :class:`asr.streaming.Stream`.
+
+        Args:
+            look_ahead: Seconds that a bidirectional model hears beyond what it decides on.
+            sample_rate: Of the samples, in Hz (default: the model's own).
+        """
+        return Stream(self, look_ahead, sample_rate)
 
     def _single_channels(
         self, recordings: Iterable[Recording | Source | Samples], counts: deque[int]

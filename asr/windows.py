@@ -143,14 +143,19 @@ def longest_pause(emissions: Tensor, pause_tokens: Sequence[int] = (BLANK,)) -> 
     A pause is a run of frames whose likeliest token is one of ``pause_tokens``. Of equal ones the last;
     without any the frame where these tokens are likeliest.
     """
-    silent = torch.isin(emissions.argmax(1), torch.tensor(pause_tokens))
-    if not silent.any():
+    begins, ends = pauses(emissions, pause_tokens)
+    if not len(begins):
         return int(emissions[:, pause_tokens].logsumexp(1).argmax())
-    edges = torch.nn.functional.pad(silent.int(), (1, 1)).diff()
-    begins, ends = (edges == 1).nonzero()[:, 0], (edges == -1).nonzero()[:, 0]
     lengths = ends - begins
     best = int(len(lengths) - 1 - lengths.flip(0).argmax())
     return int(begins[best] + ends[best]) // 2
+
+
+def pauses(emissions: Tensor, pause_tokens: Sequence[int] = (BLANK,)) -> tuple[Tensor, Tensor]:
+    """Where runs of frames whose likeliest token is one of ``pause_tokens`` begin, and where they end."""
+    silent = torch.isin(emissions.argmax(1), torch.tensor(pause_tokens))
+    edges = torch.nn.functional.pad(silent.int(), (1, 1)).diff()
+    return (edges == 1).nonzero()[:, 0], (edges == -1).nonzero()[:, 0]
 
 
 def _average(values: Tensor, width: int) -> Tensor:
