@@ -34,13 +34,15 @@ MIN_SAMPLE_RATE = 1_000
 MAX_CHANNELS = 64
 # Float files may hold the integer range unscaled; beyond it a sample is damage.
 MAX_AMPLITUDE = 2.0**16
+# Silence in FLAC takes the least room: 65,535 samples in a frame of a dozen bytes.
+MAX_SAMPLES_PER_BYTE = 8_192
 BLOCK_SAMPLES = 1 << 16
 STANDARD_INPUT = "standard input"
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says: duration in seconds, sample rate in Hz, channels."""
+    """What a file's header says: duration in seconds (NaN: it does not say), sample rate in Hz, channels."""
 
     duration: float
     sample_rate: int
@@ -133,10 +135,10 @@ def open_audio(source: Source, raw: RawFormat | None = None, offset: float = 0.0
             return
         with sound:
             rate, channels = sound.samplerate, sound.channels
-            _check_format(name, rate, channels)
+            check_format(name, rate, channels)
             if offset:
                 _seek(sound, name, round(offset * rate))
-            info = AudioInfo(max(sound.frames, 0) / rate, rate, channels)
+            info = AudioInfo(_samples(sound, path) / rate, rate, channels)
             yield AudioReader(name, info, lambda samples: _read_sound(sound, samples))
 
 
@@ -284,6 +286,15 @@ def _open_sound(path: str, raw: RawFormat | None) -> soundfile.SoundFile:
     )
 
 
+def _samples(sound: soundfile.SoundFile, path: str) -> float:
+    """How many samples the header promises; NaN where it is more than such a file can hold.
+
+    A stream's header, written before its end was known, makes libsndfile say the greatest number there is.
+    """
+    possible = sound.frames <= MAX_SAMPLES_PER_BYTE * Path(path).stat().st_size
+    return max(sound.frames, 0) if possible else float("nan")
+
+
 def _read_sound(sound: soundfile.SoundFile, samples: int) -> np.ndarray:
     # A failing read does not say how much it gave; NaN marks what it left untouched.
     block = np.full((samples, sound.channels), np.nan, np.float32)
@@ -308,7 +319,8 @@ def _skip(reader: AudioReader, offset: float) -> None:
         left -= len(reader._read(min(left, BLOCK_SAMPLES))) or left
 
 
-def _check_format(name: str, rate: int, channels: int) -> None:
+def check_format(name: str, rate: int, channels: int) -> None:
+    """Raise :class:`UserError` for a rate in Hz or a number of channels that no recording has."""
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise UserError(f"{name}: the header says {rate} Hz, which no recording has; the file is damaged")
     if not 1 <= channels <= MAX_CHANNELS:
@@ -345,7 +357,7 @@ def _open_with_ffmpeg(name: str, path: str, error: soundfile.SoundFileError) -> 
         assert process.stdout is not None
         try:
             rate, channels = _au_header(process.stdout, name, reason)
-            _check_format(name, rate, channels)
+            check_format(name, rate, channels)
             info = AudioInfo(float("nan"), rate, channels)
             yield AudioReader(name, info, lambda samples: _read_au(process.stdout, samples, channels))
         finally:

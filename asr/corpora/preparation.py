@@ -29,8 +29,6 @@ Progress = Callable[[str, float], AbstractContextManager[Callable[[float], None]
 # Headers are read in blocks, so that a corpus of 300,000 files does not become as many futures.
 _BLOCK = 64
 _MARKER_VERSION = 2
-# Audio that was written to a pipe (FLAC of unknown length) claims to last millions of years.
-_LONGEST_SECONDS = 1e6
 
 
 @dataclass(frozen=True)
@@ -169,9 +167,8 @@ def _read_header(utterance: Utterance) -> Utterance | Problem:
         return Problem("file name is not UTF-8", _printable(utterance.audio_filepath))
     except (UserError, OSError) as error:
         return Problem("unreadable audio", str(error))
-    if not 0 < info.duration < _LONGEST_SECONDS:
-        reason = "holds no samples" if info.duration <= 0 else "its header does not say how long it is"
-        return Problem("unreadable audio", f"{utterance.audio_filepath}: {reason}")
+    if not info.duration:
+        return Problem("unreadable audio", f"{utterance.audio_filepath}: holds no samples")
     return replace(utterance, duration=round(info.duration, 6), sample_rate=info.sample_rate)
 
 
