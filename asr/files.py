@@ -12,6 +12,8 @@ from asr.errors import UserError
 
 # How Python holds bytes of a path that are no UTF-8.
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
+# Not the file's own name, which may be as long as a name can be.
+_PREFIX = ".asr-"
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
                 yield stream
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=_PREFIX, suffix=".tmp", dir=path.parent)
         try:
             with os.fdopen(descriptor, mode, encoding=encoding) as stream:
                 yield stream
@@ -44,7 +46,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise UserError(f"{escape_name(path)}: cannot be written ({error.strerror or error})") from error
 
 
 def escape_name(name: str | os.PathLike[str]) -> str:

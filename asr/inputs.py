@@ -93,7 +93,7 @@ def _expand(argument: str, recursive: bool) -> Iterator[tuple[str, str, PurePath
     path = Path(argument)
     if argument == STDIN:
         yield STDIN, STDIN, PurePath("stdin"), 0.0, None
-    elif path.is_dir():
+    elif os.path.isdir(argument):  # noqa: PTH112 - pathlib raises where a name is too long
         if not recursive:
             raise UserError(f"{escape_name(argument)}: is a folder; --recursive transcribes the files in it")
         yield from _folder(path)
@@ -102,7 +102,7 @@ def _expand(argument: str, recursive: bool) -> Iterator[tuple[str, str, PurePath
             place = PurePath(utterance.id)
             stem = place.with_suffix("") if place.suffix in SUFFIXES else place
             yield utterance.audio_filepath, utterance.id, stem, utterance.offset, utterance.duration or None
-    elif not path.exists() and glob.has_magic(argument):
+    elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110
         found = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns
         if not found:
             raise UserError(f"{escape_name(argument)}: no file is called like this")
@@ -114,13 +114,18 @@ def _expand(argument: str, recursive: bool) -> Iterator[tuple[str, str, PurePath
 
 def _folder(folder: Path) -> Iterator[tuple[str, str, PurePath, float, float | None]]:
     empty = True
-    for parent, folders, names in os.walk(folder):
+    unreadable: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=unreadable.append):
         folders.sort()
         for name in sorted(names):
             path = Path(parent, name)
             if path.suffix.lower() in SUFFIXES:
                 empty = False
                 yield str(path), str(path), path.relative_to(folder).with_suffix(""), 0.0, None
+    if unreadable:
+        first, others = unreadable[0], len(unreadable) - 1
+        also = f", nor can {others} more" if others else ""
+        raise UserError(f"{escape_name(first.filename)}: cannot be opened ({first.strerror}){also}")
     if empty:
         raise UserError(f"{escape_name(folder)}: no audio files in this folder")
 

@@ -3,6 +3,7 @@
 Command modules import torch and numba inside their functions, so that ``asr --help`` is instant.
 """
 
+import io
 import os
 import sys
 
@@ -25,6 +26,9 @@ def main() -> None:
 
     if not app.registered_commands:  # where it is called again and again, as tests do
         commands.register(app)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name with letters that the terminal's encoding lacks is escaped, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except UserError as error:

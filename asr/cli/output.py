@@ -1,8 +1,10 @@
-"""Standard output that a full disk or a closed pipe does not make a traceback of."""
+"""Standard output that a full disk or a closed pipe makes no traceback of; a stderr of our own."""
 
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from asr.errors import UserError
 
@@ -23,3 +25,29 @@ def write_stdout(text: str) -> None:
         # What is left in the buffer must not be tried again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise UserError(f"standard output: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Nothing but what Python writes reaches stderr.
+
+    The MP3 decoder within libsndfile writes its thoughts about damage straight to the descriptor; users
+    are told of the damage in a line of ours.
+    """
+    try:
+        descriptor = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # no stderr, or one that is no file
+        yield
+        return
+    sys.stderr.flush()
+    before, kept = sys.stderr, os.dup(descriptor)
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), descriptor)
+    sys.stderr = os.fdopen(kept, "w", buffering=1, encoding=before.encoding, errors=before.errors)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, descriptor)
+        sys.stderr.close()
+        sys.stderr = before

@@ -44,8 +44,9 @@ def transcribe(
         bool, typer.Option("--raw", help="No header: signed 16-bit samples.", rich_help_panel=INPUT)
     ] = False,
     rate: Annotated[
-        int, typer.Option("--rate", min=1000, help="Of --raw, in Hz.", rich_help_panel=INPUT)
-    ] = 16_000,
+        int | None,
+        typer.Option("--rate", min=1000, help="Of --raw, in Hz (default: 16000).", rich_help_panel=INPUT),
+    ] = None,
     formats: Annotated[
         str,
         typer.Option(
@@ -66,6 +67,13 @@ def transcribe(
     highlight_words: Annotated[
         bool, typer.Option("--highlight-words", help="Times of words in vtt.", rich_help_panel=OUTPUT)
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Write text as it is said, a line at each pause.", rich_help_panel=flags.LIVE
+        ),
+    ] = False,
+    look_ahead: flags.LookAheadFlag = None,
     decoder: flags.DecoderFlag = None,
     head: flags.HeadFlag = None,
     lm: flags.LMFlag = None,
@@ -79,17 +87,38 @@ def transcribe(
     threads: flags.ThreadsFlag = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.", rich_help_panel=COMPUTING)] = "cpu",
     precision: flags.PrecisionFlag = "fp32",
-    batch_seconds: flags.BatchSecondsFlag = 120.0,
+    batch_seconds: flags.BatchSecondsFlag = flags.BATCH_SECONDS,
 ) -> None:
     """Write the words of recordings: a line each, with name and tab before the text if there are several."""
     from asr.audio import RawFormat
     from asr.errors import UserError
+    from asr.files import escape_name
     from asr.inputs import find_inputs
     from asr.outputs import Job, plan_files
-    from asr.writers import find_writers
+    from asr.writers import VttWriter, find_writers
 
     writers = find_writers(formats)
-    found = find_inputs(files, recursive, _channel(channel), RawFormat(rate) if raw else None)
+    if rate and not raw:
+        raise UserError("--rate: is that of --raw samples; a file says its own")
+    if overwrite and output_dir is None:
+        raise UserError("--overwrite: goes with --output-dir")
+    if highlight_words and not any(writer is VttWriter for writer in writers):
+        raise UserError("--highlight-words: goes with --format vtt")
+    if look_ahead is not None and not stream:
+        raise UserError("--look-ahead: goes with --stream")
+    if stream:
+        _refuse_with_stream(
+            {
+                f"--format {formats}": formats != "txt",
+                "--output-dir": output_dir is not None,
+                "--channel all": channel == "all",
+                "--nbest": nbest is not None,
+                "--batch-seconds": batch_seconds != flags.BATCH_SECONDS,
+            }
+        )
+    found = find_inputs(
+        files, recursive, _channel(channel), RawFormat(rate or RawFormat.sample_rate) if raw else None
+    )
     inputs = [entry for entry in found if not isinstance(entry, UserError)]
     if output_dir is None:
         _check_stdout(formats, writers, len(found))
@@ -99,7 +128,8 @@ def transcribe(
         if len(jobs) < len(inputs):
             kept = len(inputs) - len(jobs)
             sys.stderr.write(
-                f"asr: {kept} of {len(inputs)} are in {output_dir} (--overwrite does them again)\n"
+                f"asr: {kept} of {len(inputs)} are in {escape_name(output_dir)} "
+                "(--overwrite does them again)\n"
             )
     errors = [entry for entry in found if isinstance(entry, UserError)]
     for error in errors:
@@ -111,8 +141,13 @@ def transcribe(
             decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, nbest, threads
         )
         transcriber = load_model(model, options, device, precision)
-        makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
-        errors += _run(jobs, transcriber, makers, options.threads, batch_seconds, several=len(found) > 1)
+        if stream:
+            from asr.cli.live import stream_inputs
+
+            errors += stream_inputs(inputs, transcriber, options.threads, look_ahead, several=len(found) > 1)
+        else:
+            makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
+            errors += _run(jobs, transcriber, makers, options.threads, batch_seconds, several=len(found) > 1)
     if errors:
         if len(found) > 1:
             sys.stderr.write(f"asr: {len(errors)} of {len(found)} failed\n")
@@ -129,22 +164,35 @@ def _run(
 ) -> "list[UserError]":
     """Transcribe and write; what went wrong."""
     from asr.cli.audio_progress import AudioProgress
+    from asr.cli.output import quiet_libraries
     from asr.errors import UserError
     from asr.outputs import write_files
 
     errors = []
     recordings = (job.input.recording for job in jobs)
-    with AudioProgress(len(jobs), transcriber.sample_rate) as progress:
+    with quiet_libraries(), AudioProgress(len(jobs), transcriber.sample_rate) as progress:
         results = transcriber.transcribe_all(recordings, threads, batch_seconds, progress)
         for job, result in zip(jobs, results, strict=True):
-            if isinstance(result, UserError):
-                errors.append(result)
-                progress.warn(str(result))
-            elif job.files:
-                write_files(job, result, makers)
-            else:
+            try:
+                if isinstance(result, UserError):
+                    raise result
+                if job.files:
+                    write_files(job, result, makers)
+            except UserError as error:
+                errors.append(error)
+                progress.warn(str(error))
+                continue
+            if not job.files:
                 progress.result(_document(job.input.recording.name, result, makers[0], several))
     return errors
+
+
+def _refuse_with_stream(given: dict[str, bool]) -> None:
+    from asr.errors import UserError
+
+    unused = [flag for flag, present in given.items() if present]
+    if unused:
+        raise UserError(f"--stream: writes lines of text as they settle; it does not go with {unused[0]}")
 
 
 def _channel(given: str | None) -> int | str | None:
