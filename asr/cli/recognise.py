@@ -48,18 +48,17 @@ def decode_manifest(
     batch_seconds: float,
 ) -> Decoded:
     """Load a model and decode a manifest; unreadable utterances are named on stderr."""
-    import torch
-
     from asr.cli.progress import show_progress
     from asr.decoding.options import choose_head, load_decoder
     from asr.manifest import read_manifest
     from asr.model import find_model, load_network
     from asr.recognition import recognise
+    from asr.transcriber import choose_precision
 
     utterances = read_manifest(manifest)
     folder = find_model(model_name)
     model = load_network(folder)
-    model.precision = torch.bfloat16 if precision == "bf16" else torch.float32
+    model.precision = choose_precision(precision)
     decoder = load_decoder(folder, model, options)
     seconds = sum(utterance.duration for utterance in utterances)
     with show_progress(f"decoding {manifest}", seconds, "seconds") as advance:

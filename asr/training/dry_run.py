@@ -17,9 +17,9 @@ BYTES_PER_PARAMETER = 5 * 4  # weights, gradient, two moments of AdamW, running 
 
 def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
     """Lines: the resolved recipe, parameters of each part, data, memory, first batch's shapes, time."""
-    yield OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True).rstrip()
     processes = recipe.training.processes or usable_cores()
-    trainer = Trainer(recipe, folder, Ranks(processes=1))
+    trainer = Trainer(recipe, folder, Ranks(processes=1))  # which finds mistakes, before a line is written
+    yield OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True).rstrip()
     encoder = trainer.model.encoder
     parts: dict[str, nn.Module] = {"subsampling": encoder.subsampling, "recurrent layers": encoder.recurrent}
     parts |= {f"head {name}": head for name, head in trainer.model.heads.items()}

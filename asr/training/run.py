@@ -9,7 +9,7 @@ from asr.training.checkpoint import load_checkpoint
 from asr.training.config import Recipe, write_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
 from asr.training.distributed import STOPPED, Ranks, is_first, is_first_here, launch
-from asr.training.network import build_model
+from asr.training.network import build_model, initialise_from
 from asr.training.pretrainer import Pretrainer, build_forecaster
 from asr.training.trainer import Stopped, Trainer
 
@@ -48,6 +48,8 @@ def train(recipe: Recipe, folder: Path, resume: bool = False, pretraining: bool 
 def _look_ahead(recipe: Recipe, pretraining: bool) -> None:
     """Mistakes in the data, and the decoding of the audio, come before any process is started."""
     model = build_forecaster(recipe) if pretraining else build_model(recipe)
+    if recipe.training.init_from:
+        initialise_from(model, recipe.training.init_from)
     data = TrainingData(recipe, model)
     development = development_utterances(recipe.data, bool(model.tokenizers))
     AudioStore(development, recipe.frontend.sample_rate, recipe.data.cache)
