@@ -61,8 +61,12 @@ def score(
         bool,
         typer.Option("--report", help="Also confusions, deletions, insertions and the worst utterances."),
     ] = False,
-    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Worst utterances in --report.")] = 10,
-    most: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Longest list in --report.")] = 15,
+    worst: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Worst utterances in --report (default: 10).")
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--top", min=1, metavar="N", help="Longest list in --report (default: 15).")
+    ] = None,
     alignments: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every utterance aligned, REF over HYP.")
     ] = None,
@@ -70,8 +74,9 @@ def score(
         Path | None, typer.Option(metavar="FILE", help="Write a page to search, sort and listen to.")
     ] = None,
     embed_audio: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Worst utterances whose audio goes into the page.")
-    ] = 50,
+        int | None,
+        typer.Option(min=0, metavar="N", help="Worst utterances whose audio goes into --html (default: 50)."),
+    ] = None,
 ) -> None:
     """Word and character error rates; texts are paired by utterance id."""
     from asr.errors import UserError
@@ -81,6 +86,12 @@ def score(
     from asr.scoring.report import report as report_one
     from asr.scoring.texts import read
 
+    if not report and (worst is not None or most is not None):
+        raise UserError("--worst and --top shorten what --report prints: give it, too")
+    if html is None and embed_audio is not None:
+        raise UserError("--embed-audio is about the page that --html writes: give it, too")
+    if cluster is not None and not replicates:
+        raise UserError("--cluster is about the bootstrap, which --bootstrap 0 leaves out")
     unit = "character" if cer else "word"
     options = Options(normalizer(normalize), unit, tuple(by or ()), cluster, replicates, seed, strict)
     references = read(reference)
@@ -95,13 +106,14 @@ def score(
         return
     single = report_one(references, first, options)
     _warn(single)
-    _print(single, as_json, report, worst, most)
+    _print(single, as_json, report, 10 if worst is None else worst, most or 15)
     if alignments is not None:
         _write_alignments(single, alignments)
     if html is not None:
         from asr.scoring.report_html import write_page
 
-        write_page(html, single, embed_audio, lambda message: typer.echo(f"asr: {message}", err=True))
+        embed = 50 if embed_audio is None else embed_audio
+        write_page(html, single, embed, lambda message: typer.echo(f"asr: {message}", err=True))
 
 
 def _warn(report: "Report") -> None:

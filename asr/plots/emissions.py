@@ -49,8 +49,8 @@ def emissions(model: Model, waveform: Tensor, head: str | None = None, title: st
     heard, blank, said = panels.axes
     image = draw_fbank(heard, _features(model, waveform), model.config.frontend, FEW_TICKS)
     panels.add_colour_bar(image, (0, 0), "std. dev.")
-    times = (np.arange(len(found)) + 0.5) * model.frame_shift
-    blank.fill_between(times, probabilities[:, 0], step="mid", color=MUTED, alpha=0.35, linewidth=0)
+    edges = np.arange(len(found) + 1) * model.frame_shift
+    blank.stairs(probabilities[:, 0], edges, fill=True, color=MUTED, alpha=0.35, linewidth=0)
     blank.set(ylim=(0, 1), ylabel="P(blank)", yticks=(0, 1))
     image = show_matrix(said, probabilities[:, rows], (0.0, seconds), PROBABILITY, vmin=0, vmax=1)
     panels.add_colour_bar(image, (2, 2), "probability")

@@ -45,6 +45,8 @@ GATE_WORDS = {
     "update": "update gate\n(keeps)",
 }
 UNITS_IN_A_BOX = 16
+LABEL_ROOM = 0.095
+"""Of the names at the left of the network, relative to its width."""
 SMOOTHING = 5
 """Steps (about a phone) over which a unit's state is averaged to see how much it varies."""
 
@@ -163,7 +165,7 @@ def _draw_network(axes: Axes, shown: _Layer, words: Sequence[Word], first: int, 
     axes.axis("off")
     backward = len(shown.directions) > 1
     top = 4.35 if backward else 3.1
-    axes.set_xlim(-0.95, last - first + 0.05)
+    axes.set_xlim(-LABEL_ROOM * (last - first), last - first + 0.05)
     for column, step in enumerate(range(first, last)):
         _draw_input(axes, shown, step, column + 0.5)
         _draw_arrow(axes, (column + 0.5, 0.72), (column + 0.5, 0.95))
@@ -177,14 +179,15 @@ def _draw_network(axes: Axes, shown: _Layer, words: Sequence[Word], first: int, 
             _draw_bypasses(axes, column + 0.5)
         _draw_output(axes, shown.tokens[step], column + 0.5, top)
         axes.text(column + 0.5, -0.42, f"{step * shown.step:.2f} s", fontsize=7, ha="center", color=MUTED)
-    _label_rows(axes, shown, top)
+    left = -0.95 * LABEL_ROOM * (last - first)
+    _label_rows(axes, shown, top, left)
     _draw_words_below(axes, shown, words, first, last)
     axes.set_ylim(-1.0, top + 0.85)
     gates = ", ".join(f"{GATE_LETTERS[gate]} {gate}" for gate in shown.directions[0][1].gates)
     bars = f" Bars: how open the gates are, mean over all units ({gates})." if gates else ""
     axes.set_title(f"b   The network unfolded: {last - first} steps, each the same cell one step later")
     axes.text(
-        -0.9,
+        left,
         top + 0.62,
         f"Squares: {UNITS_IN_A_BOX} units of the hidden state, from −1 (blue) to 1 (red), handed on along "
         f"the coloured arrows.{bars}",
@@ -268,7 +271,7 @@ def _draw_arrow(
     )
 
 
-def _label_rows(axes: Axes, shown: _Layer, top: float) -> None:
+def _label_rows(axes: Axes, shown: _Layer, top: float, left: float) -> None:
     lower = "layer 1" if shown.number == 2 else f"layers\n1 to {shown.number - 1}"
     below = f"input,\nthrough {lower}" if shown.number > 1 else "input"
     labels = [(0.25, below, INK), (top - 0.05, "output\n(likeliest token,\nprobability)", INK)]
@@ -276,7 +279,7 @@ def _label_rows(axes: Axes, shown: _Layer, top: float) -> None:
         remembers = "the past" if direction == "forward" else "the future"
         labels.append((1.45 + 1.25 * row, f"{direction}:\nremembers\n{remembers}", COLOURS[row]))
     for y, text, colour in labels:
-        axes.text(-0.9, y, text, fontsize=7.5, color=colour, va="center", linespacing=1.15)
+        axes.text(left, y, text, fontsize=7.5, color=colour, va="center", linespacing=1.15)
 
 
 def _draw_words_below(axes: Axes, shown: _Layer, words: Sequence[Word], first: int, last: int) -> None:

@@ -85,9 +85,14 @@ def _clips(report: Report) -> dict[str, Clip]:
     for name, entry in report.reference.attributes.items():
         audio = entry.get("audio_filepath")
         if isinstance(audio, str):
-            offset, duration = float(entry.get("offset") or 0), entry.get("duration")
-            clips[name] = Clip(report.reference.path.parent / audio, offset, duration and float(duration))
+            offset, duration = (_number(entry.get(key)) for key in ("offset", "duration"))
+            clips[name] = Clip(report.reference.path.parent / audio, offset, duration or None)
     return clips
+
+
+def _number(value: Any) -> float:
+    """A manifest's number; 0 where there is none, or something else."""
+    return value if isinstance(value, int | float) else 0.0
 
 
 def _groups(report: Report) -> dict[str, list[dict[str, Any]]]:
@@ -127,7 +132,7 @@ def _utterances(report: Report, clips: dict[str, Clip], folder: Path) -> list[li
             [
                 name,
                 str(attributes.get("speaker") or ""),
-                attributes.get("duration") or 0,
+                _number(attributes.get("duration")),
                 totals[index],
                 substitutions,
                 deletions,

@@ -48,12 +48,47 @@ TEXTS = {
 }
 
 
+PROBE = """<script>
+const found = {};
+const names = () => [...document.querySelectorAll(".name")].map(node => node.textContent).join();
+for (const text of ["hallo", "HELLO→HALLO", "HELLO→", "→AND", "nowhere"]) {
+  $("search").value = text;
+  select();
+  found[text] = names();
+}
+$("search").value = "";
+$("wrong").checked = false;
+$("sort").value = "id";
+select();
+found.sorted = names();
+$("wrong").checked = true;
+$("sort").value = "most errors";
+select();
+// A document that is being written keeps the page loading, and Chromium waiting, until audio is drawn.
+const held = document.body.appendChild(document.createElement("iframe")).contentDocument;
+held.open();
+document.querySelector("canvas").scrollIntoView();
+const until = Date.now() + 60000;
+const watch = setInterval(() => {
+  const canvas = document.querySelector("canvas");
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  found.dark = data.filter((value, at) => at % 4 === 0 && value < 90 && data[at + 3] === 255).length;
+  if (!found.dark && Date.now() < until) return;
+  clearInterval(watch);
+  document.documentElement.dataset.probe = JSON.stringify(found);
+  held.close();
+}, 100);
+</script></body>"""
+
+
 def opened(page: Path, folder: Path) -> str:
-    """The page's document after its script ran, as text."""
+    """The page's document after its script and the probe ran, as text."""
+    page.write_text(page.read_text().replace("</body>", PROBE))
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={folder / 'profile'}", "--dump-dom", page.resolve().as_uri(),
+        f"--user-data-dir={folder / 'profile'}", "--dump-dom",
+        page.resolve().as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
     # The script itself holds the same words: only what it made counts.
@@ -75,6 +110,13 @@ def test_chromium_shows_the_rows_with_their_errors_and_players(tmp_path):
     # The worst utterance carries its audio and shows it, the other one draws it when asked to.
     assert document.count("<canvas") == 1
     assert document.count(">spectrogram</button>") == 1
+    found = json.loads(html.unescape(re.search(r'data-probe="([^"]*)"', document)[1]))
+    # A tone is a dark line across the spectrogram that was decoded and drawn.
+    assert found.pop("dark") > 300
+    assert found == {
+        **{"hallo": "one", "HELLO→HALLO": "one", "HELLO→": "two", "→AND": "two", "nowhere": ""},
+        "sorted": "one,three,two",
+    }
 
 
 def embedded(page: Path) -> dict[str, tuple[str, bytes]]:

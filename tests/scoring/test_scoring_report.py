@@ -113,6 +113,14 @@ def test_missing_and_extra_ids_are_named_and_counted_or_refused(files, capfd):
         run(reference, hypothesis, "--strict")
 
 
+@pytest.mark.parametrize(
+    "flags", [["--worst", 3], ["--top", 3], ["--embed-audio", 3], ["--cluster", "speaker"]]
+)
+def test_flags_that_would_do_nothing_are_refused(files, flags):
+    with pytest.raises(UserError, match=f"{flags[0]}.* --(report|html|bootstrap 0) "):
+        run(*files, "--bootstrap", 0, *flags)
+
+
 def test_texts_without_one_common_id_are_refused_with_an_example_of_each(files):
     reference, hypothesis = files
     hypothesis.write_text('{"id": "audio/1-a.wav", "text": "THE CAT SAT"}\n')
