@@ -1,0 +1,26 @@
+"""What the tests of processes let each of them do; imported by the processes themselves."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.errors import UserError
+from asr.training.distributed import Ranks
+
+
+def work(ranks: Ranks, what: dict[str, Any]) -> int | None:
+    """Meet for a sum, after what was asked for has happened to the last process."""
+    last = ranks.rank == ranks.processes - 1
+    if what["kind"] == "mistake" and last:
+        raise UserError("clip.flac: no such file")
+    if what["kind"] == "killed" and last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    vector = torch.full((3,), float(ranks.rank + 1))
+    ranks.sum(vector)
+    values = ranks.gather(ranks.rank)
+    if ranks.is_main:
+        (Path(what["folder"]) / "sum").write_text(f"{vector.tolist()} {values}")
+    return what.get("status")
