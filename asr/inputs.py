@@ -35,11 +35,25 @@ class Input:
         recording: Where its samples come from.
         stem: Where its output goes within an output folder, without suffix.
         suffix: Of its file, to tell apart what differs in it alone.
+        speaker: Who speaks, where a manifest says so.
     """
 
     recording: Recording
     stem: PurePath
     suffix: str = ""
+    speaker: str | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file that an argument names, what it is called, and which part of it is meant."""
+
+    path: str
+    name: str
+    stem: PurePath
+    offset: float = 0.0
+    duration: float | None = None
+    speaker: str | None = None
 
 
 def find_inputs(
@@ -59,10 +73,11 @@ def find_inputs(
     inputs: list[Input | UserError] = []
     for argument in arguments:
         try:
-            for path, name, stem, offset, duration in _expand(argument, recursive):
-                source = sys.stdin.buffer if path == STDIN else path
-                recording = Recording(source, name, channel, offset, duration, raw)
-                inputs.append(Input(recording, _inside(stem), PurePath(path).suffix))
+            for found in _expand(argument, recursive):
+                source = sys.stdin.buffer if found.path == STDIN else found.path
+                recording = Recording(source, found.name, channel, found.offset, found.duration, raw)
+                suffix = PurePath(found.path).suffix
+                inputs.append(Input(recording, _inside(found.stem), suffix, found.speaker))
         except UserError as error:
             inputs.append(error)
     return inputs
@@ -88,11 +103,10 @@ def output_stems(inputs: Sequence[Input]) -> list[PurePath]:
     return stems
 
 
-def _expand(argument: str, recursive: bool) -> Iterator[tuple[str, str, PurePath, float, float | None]]:
-    """Path, name, place of the output, offset and duration of each recording that an argument names."""
+def _expand(argument: str, recursive: bool) -> Iterator[_Found]:
     path = Path(argument)
     if argument == STDIN:
-        yield STDIN, STDIN, PurePath("stdin"), 0.0, None
+        yield _Found(STDIN, STDIN, PurePath("stdin"))
     elif os.path.isdir(argument):  # noqa: PTH112 - pathlib raises where a name is too long
         if not recursive:
             raise UserError(f"{escape_name(argument)}: is a folder; --recursive transcribes the files in it")
@@ -101,18 +115,19 @@ def _expand(argument: str, recursive: bool) -> Iterator[tuple[str, str, PurePath
         for utterance in read_manifest(path):
             place = PurePath(utterance.id)
             stem = place.with_suffix("") if place.suffix in SUFFIXES else place
-            yield utterance.audio_filepath, utterance.id, stem, utterance.offset, utterance.duration or None
+            part = (utterance.offset, utterance.duration or None)
+            yield _Found(utterance.audio_filepath, utterance.id, stem, *part, utterance.speaker)
     elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110
         found = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns
         if not found:
             raise UserError(f"{escape_name(argument)}: no file is called like this")
         for name in found:
-            yield name, name, PurePath(PurePath(name).stem), 0.0, None
+            yield _Found(name, name, PurePath(PurePath(name).stem))
     else:
-        yield argument, argument, PurePath(path.stem), 0.0, None
+        yield _Found(argument, argument, PurePath(path.stem))
 
 
-def _folder(folder: Path) -> Iterator[tuple[str, str, PurePath, float, float | None]]:
+def _folder(folder: Path) -> Iterator[_Found]:
     empty = True
     unreadable: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=unreadable.append):
@@ -121,7 +136,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, str, PurePath, float, float | N
             path = Path(parent, name)
             if path.suffix.lower() in SUFFIXES:
                 empty = False
-                yield str(path), str(path), path.relative_to(folder).with_suffix(""), 0.0, None
+                yield _Found(str(path), str(path), path.relative_to(folder).with_suffix(""))
     if unreadable:
         first, others = unreadable[0], len(unreadable) - 1
         also = f", nor can {others} more" if others else ""

@@ -54,6 +54,7 @@ class Transcript:
         duration: Length of the recording in seconds.
         score: Log-probability of the best hypothesis.
         alternatives: Further hypotheses (n-best), best first.
+        speaker: Who speaks, where that is known beforehand (a manifest says it).
     """
 
     text: str
@@ -62,3 +63,4 @@ class Transcript:
     duration: float = 0.0
     score: float = 0.0
     alternatives: tuple[Hypothesis, ...] = ()
+    speaker: str | None = None

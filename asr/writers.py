@@ -59,6 +59,7 @@ class JsonWriter(Writer):
         return {
             # A path whose bytes are no UTF-8 can be no JSON string; its bytes are escaped.
             "file": name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+            **({} if transcript.speaker is None else {"speaker": transcript.speaker}),
             "duration": round(transcript.duration, _PLACES),
             "text": transcript.text,
             "score": _finite(transcript.score),

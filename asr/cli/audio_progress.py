@@ -83,6 +83,8 @@ class AudioProgress(Listener):
 
     def result(self, text: str) -> None:
         """Write to standard output, above the bar where both are on a terminal."""
+        if not text:
+            return
         if sys.stdout.isatty():
             self._above(lambda: write_stdout(text))
         else:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -166,7 +167,6 @@ def _run(
     from asr.cli.audio_progress import AudioProgress
     from asr.cli.output import quiet_libraries
     from asr.errors import UserError
-    from asr.outputs import write_files
 
     errors = []
     recordings = (job.input.recording for job in jobs)
@@ -174,17 +174,27 @@ def _run(
         results = transcriber.transcribe_all(recordings, threads, batch_seconds, progress)
         for job, result in zip(jobs, results, strict=True):
             try:
-                if isinstance(result, UserError):
-                    raise result
-                if job.files:
-                    write_files(job, result, makers)
+                text = _deliver(job, result, makers, several)
             except UserError as error:
                 errors.append(error)
                 progress.warn(str(error))
-                continue
-            if not job.files:
-                progress.result(_document(job.input.recording.name, result, makers[0], several))
+            else:
+                progress.result(text)
     return errors
+
+
+def _deliver(job: "Job", result: "Transcript | UserError", makers: "Sequence[Writer]", several: bool) -> str:
+    """Write the files of a result; what of it goes to standard output."""
+    from asr.errors import UserError
+    from asr.outputs import write_files
+
+    if isinstance(result, UserError):
+        raise result
+    transcript = replace(result, speaker=job.input.speaker)
+    if job.files:
+        write_files(job, transcript, makers)
+        return ""
+    return _document(job.input.recording.name, transcript, makers[0], several)
 
 
 def _refuse_with_stream(given: dict[str, bool]) -> None:

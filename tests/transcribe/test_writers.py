@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import jsonschema
@@ -35,7 +36,10 @@ def test_text() -> None:
     assert write("txt", SILENT) == "\n"
 
 
-@pytest.mark.parametrize("content", [SPOKEN, SILENT, LONG, transcript([Word("A", 0, 1)], channel=2)])
+@pytest.mark.parametrize(
+    "content",
+    [SPOKEN, replace(SPOKEN, speaker="Anna"), SILENT, LONG, transcript([Word("A", 0, 1)], channel=2)],
+)
 @pytest.mark.parametrize("recording", ["a.flac", "\udcff\n.wav", "日本.wav"])
 def test_json_is_what_its_schema_says(content: Transcript, recording: str) -> None:
     schema = json.loads(SCHEMA.read_text())
