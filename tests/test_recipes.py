@@ -67,3 +67,23 @@ def test_a_dry_run_of_the_recipe_trains_nothing(
     for part in ("parameters", "hours", "logits", "hidden_size: 8"):
         assert part in done.stdout
     assert not (tmp_path / "run").exists()
+
+
+def test_the_six_cells_have_the_same_number_of_parameters(tmp_path: Path) -> None:
+    from asr.encoder import CELLS
+    from asr.training.network import build_model
+
+    folder = RECIPES[0].parents[1] / "cells"
+    (tmp_path / "lexicon.txt").write_text("A AH\n")
+    rows = [line.split() for line in (folder / "sizes.txt").read_text().splitlines()]
+    assert sorted(row[:2] for row in rows) == sorted([c, b] for c in CELLS for b in ("true", "false"))
+    for cell, bidirectional, size in rows:
+        shape = (
+            f"encoder.cell={cell}",
+            f"encoder.bidirectional={bidirectional}",
+            f"encoder.hidden_size={size}",
+        )
+        lexicon = f"heads.phones.lexicon={tmp_path}/lexicon.txt"
+        recipe = load_recipe(folder / "cells.yaml", [*shape, lexicon])
+        parameters = sum(value.numel() for value in build_model(recipe).parameters())
+        assert parameters == pytest.approx(2.5e6, rel=0.02)
