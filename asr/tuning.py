@@ -4,8 +4,7 @@ Emissions are computed once; each trial only decodes them again.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.decoding.beam import BeamDecoder
+from asr.decoding.confidence import calibrated, fit_calibration
 from asr.decoding.config import BeamConfig
+from asr.decoding.rescoring import reorder, score_words
 from asr.errors import UserError
-from asr.scoring import score
+from asr.lm.ngram import NGram
+from asr.lm.rnn import RNNLM
+from asr.scoring.calibration import WordOutcomes, expected_calibration_error, word_outcomes
+from asr.scoring.measures import Evaluation, evaluate
+from asr.transcript import Hypothesis
 
 FIRST_STEPS = {"lm_weight": 0.5, "prior_scale": 0.2, "word_score": 0.8}
-LOWEST = {"lm_weight": 0.0, "prior_scale": 0.0}
+RESCORING_STEPS = {"mix": 0.2, "lm_weight": 0.4}
+LOWEST = {"lm_weight": 0.0, "prior_scale": 0.0, "mix": 0.0}
+HIGHEST = {"mix": 1.0}
 HALVINGS = 2
 
 
@@ -34,13 +42,15 @@ def pattern_search(
     measure: Callable[[dict[str, float]], float],
     start: dict[str, float],
     tried: Callable[[Trial], None] = lambda trial: None,
+    first_steps: Mapping[str, float] = FIRST_STEPS,
 ) -> Trial:
     """Lower the error by steps along each weight, halving the steps when none helps any more.
 
     Args:
         measure: Weights to word error rate in percent.
-        start: First weights; only those in ``FIRST_STEPS`` are searched.
+        start: First weights; only those in ``first_steps`` are searched.
         tried: Told of each trial.
+        first_steps: How far each weight is moved at first.
     """
     known: dict[tuple[float, ...], float] = {}
 
@@ -52,7 +62,7 @@ def pattern_search(
         return Trial(weights, known[key])
 
     best = attempt(start)
-    steps = {name: step for name, step in FIRST_STEPS.items() if name in start}
+    steps = {name: step for name, step in first_steps.items() if name in start}
     for _ in range(HALVINGS + 1):
         improved = True
         while improved:
@@ -60,6 +70,7 @@ def pattern_search(
             for name, step in steps.items():
                 for change in (step, -step):
                     value = max(best.weights[name] + change, LOWEST.get(name, -np.inf))
+                    value = min(value, HIGHEST.get(name, np.inf))
                     trial = attempt(best.weights | {name: value})
                     if trial.wer < best.wer:
                         best, improved = trial, True
@@ -69,7 +80,7 @@ def pattern_search(
 
 
 def measure_with(
-    build: Callable[[BeamConfig], Any],
+    build: Callable[[BeamConfig], BeamDecoder],
     config: BeamConfig,
     emissions: Sequence[NDArray[np.float32]],
     references: Sequence[str],
@@ -83,16 +94,89 @@ def measure_with(
         emissions, references: Of each utterance.
         threads: Utterances decoded at once.
     """
-    truth = {str(number): text for number, text in enumerate(references)}
 
     def measure(weights: dict[str, float]) -> float:
         settings: dict[str, Any] = dict(weights)
-        decoder = build(replace(config, **settings))
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(decoder.decode, emissions))
-        return score(truth, {str(number): best[0].text for number, best in enumerate(found)}).wer
+        found = build(replace(config, **settings)).decode_batch(emissions, threads=threads)
+        return _evaluation(references, found).score().wer
 
     return measure
+
+
+class ScoredLists:
+    """N-best lists whose words a recurrent and an n-gram model have scored, each of them once."""
+
+    def __init__(
+        self, nbests: Sequence[Sequence[Hypothesis]], rnn: RNNLM, ngram: NGram, searched_weight: float
+    ) -> None:
+        """Ask both models.
+
+        Args:
+            nbests: Of each utterance.
+            rnn, ngram: The models that are mixed.
+            searched_weight: LM weight with which the lists were made.
+        """
+        self._nbests, self._searched_weight = nbests, searched_weight
+        self._scores = [score_words(hypotheses, rnn, ngram) for hypotheses in nbests]
+
+    def reordered(self, weights: dict[str, float]) -> list[list[Hypothesis]]:
+        """The lists in the order that ``mix`` and ``lm_weight`` give them."""
+        return [
+            reorder(hypotheses, words, self._searched_weight, weights["mix"], weights["lm_weight"])
+            for hypotheses, words in zip(self._nbests, self._scores, strict=True)
+        ]
+
+    def measure(self, references: Sequence[str]) -> Callable[[dict[str, float]], float]:
+        """The word error rate of ``mix`` and ``lm_weight``."""
+        return lambda weights: _evaluation(references, self.reordered(weights)).score().wer
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Settings of word confidences, fitted on one half of the utterances and measured on the other.
+
+    Attributes:
+        slope, offset: As :func:`asr.decoding.confidence.calibrated` takes them.
+        before, after: Expected calibration error of the other half (0 to 1).
+    """
+
+    slope: float
+    offset: float
+    before: float
+    after: float
+
+
+def calibrate(nbests: Sequence[Sequence[Hypothesis]], references: Sequence[str]) -> Calibration:
+    """Fit word confidences on every other utterance.
+
+    Args:
+        nbests: Of each utterance, with raw confidences.
+        references: What was said.
+
+    Raises:
+        UserError: all words of a half are right, or none.
+    """
+    fitted = _outcomes(references[::2], nbests[::2])
+    slope, offset = fit_calibration(*fitted)
+    raw, correct = _outcomes(references[1::2], nbests[1::2])
+    return Calibration(
+        slope,
+        offset,
+        expected_calibration_error(raw, correct),
+        expected_calibration_error(calibrated(raw, slope, offset), correct),
+    )
+
+
+def _evaluation(references: Sequence[str], nbests: Sequence[Sequence[Hypothesis]]) -> Evaluation:
+    truth = {str(number): text for number, text in enumerate(references)}
+    return evaluate(truth, {str(number): best[0].text for number, best in enumerate(nbests)})
+
+
+def _outcomes(references: Sequence[str], nbests: Sequence[Sequence[Hypothesis]]) -> WordOutcomes:
+    confidences = {
+        str(number): [word.confidence for word in best[0].words] for number, best in enumerate(nbests)
+    }
+    return word_outcomes(_evaluation(references, nbests), confidences)
 
 
 def install(source: Path, target: Path) -> None:

@@ -25,6 +25,7 @@ def evaluate(
     word_score: flags.WordScoreFlag = None,
     hotwords: flags.HotwordsFlag = None,
     rescore: flags.RescoreFlag = None,
+    no_speech_gate: flags.NoSpeechGateFlag = False,
     precision: flags.PrecisionFlag = "fp32",
     threads: flags.ThreadsFlag = 0,
     batch_seconds: flags.BatchSecondsFlag = 120.0,
@@ -37,9 +38,21 @@ def evaluate(
     from asr.files import atomic_write
     from asr.scoring import evaluate as align_texts
     from asr.scoring.bootstrap import interval
+    from asr.scoring.calibration import word_outcomes
 
     options = flags.decoding_options(
-        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, None, threads
+        decoder,
+        head,
+        lm,
+        lexicon,
+        beam_size,
+        lm_weight,
+        word_score,
+        hotwords,
+        rescore,
+        None,
+        threads,
+        no_speech_gate,
     )
     started = time.monotonic()
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
@@ -56,10 +69,19 @@ def evaluate(
     }
     evaluation = align_texts(references, hypotheses)
     result = evaluation.score()
+    confidences = {
+        utterance.id: [word.confidence for word in best[0].words]
+        for utterance, best in pairs
+        if best and best[0].words
+    }
+    calibration_error = word_outcomes(evaluation, confidences).calibration_error
     bounds = interval(evaluation.words.errors, evaluation.words.totals)
     seconds = sum(utterance.duration for utterance in decoded.utterances)
     if as_json:
-        typer.echo(json.dumps(result.to_json() | {"interval": bounds.to_json(), "speed": seconds / elapsed}))
+        figures = result.to_json() | {"interval": bounds.to_json(), "speed": seconds / elapsed}
+        if calibration_error is not None:
+            figures["expected_calibration_error"] = calibration_error
+        typer.echo(json.dumps(figures))
     else:
         typer.echo(
             f"WER {result.wer:.2f} % (95 % interval {bounds.low:.2f} to {bounds.high:.2f}), "
@@ -69,6 +91,10 @@ def evaluate(
             f"{result.words} words: {result.substitutions} substitutions, {result.deletions} deletions, "
             f"{result.insertions} insertions in {result.utterances} utterances"
         )
+        if calibration_error is not None:
+            typer.echo(
+                f"expected calibration error of the words' confidences {100 * calibration_error:.1f} %"
+            )
         typer.echo(f"{seconds / 60:.1f} minutes of audio, {seconds / elapsed:.0f} times real time", err=True)
     exit_status(decoded)
 

@@ -1,5 +1,6 @@
 """``asr tune``: find decoding weights and write them into a model directory."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,10 @@ def tune(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Development set with texts.")],
     lm: Annotated[Path | None, typer.Option("--lm", help="Word n-gram to put into the model.")] = None,
     lexicon: Annotated[Path | None, typer.Option("--lexicon", help="Lexicon to put into it.")] = None,
+    rescore: Annotated[
+        str | None,
+        typer.Option("--rescore", help="Recurrent LM to put into it and use, or none to use none."),
+    ] = None,
     head: flags.HeadFlag = None,
     beam_size: flags.BeamSizeFlag = None,
     utterances: Annotated[
@@ -20,29 +25,38 @@ def tune(
     ] = 0,
     threads: flags.ThreadsFlag = 0,
 ) -> None:
-    """Choose the LM weight, word score and prior scale that give the lowest WER, and keep them."""
+    """Choose the LM weight, word score and prior scale that give the lowest WER, and keep them.
+
+    With a recurrent LM its share and weight are chosen too; the confidences of words are calibrated.
+    """
     import numpy as np
 
+    from asr import tuning
     from asr.cli.progress import show_progress
     from asr.decoding.options import (
+        NONE,
         DecodingOptions,
         beam_config,
         choose_head,
         decoder_builder,
+        rescoring_config,
         write_prior,
     )
     from asr.decoding.prior import mean_posterior
     from asr.errors import UserError
+    from asr.lm.ngram import NGram
+    from asr.lm.rnn import load_rnn_lm
     from asr.manifest import evenly_spread, read_manifest
     from asr.model import find_model, load_network, write_config
     from asr.recognition import recognise
-    from asr.tuning import FIRST_STEPS, Trial, install, measure_with, pattern_search
 
     folder = find_model(model)
     network = load_network(folder)
-    for source, name in ((lm, "lm"), (lexicon, "lexicon.txt")):
-        if source is not None:
-            install(source, folder / name)
+    defaults = network.config.decoding
+    rescoring_lm = None if rescore in (None, NONE) else Path(str(rescore))
+    if rescore is None and defaults.get("rescoring"):
+        rescoring_lm = folder / "rescoring_lm"
+    rnn = None if rescoring_lm is None else load_rnn_lm(rescoring_lm)
     options = DecodingOptions(
         decoder="beam",
         head=head,
@@ -50,6 +64,11 @@ def tune(
         settings={} if beam_size is None else {"beam_size": beam_size},
     )
     chosen_head = choose_head(network, options)
+    # What is missing or does not fit is told before anything is written.
+    given = {key: str(value) for key, value in (("lm", lm), ("lexicon", lexicon)) if value is not None}
+    decoder_builder(folder, network, replace(options, **given))
+    if rnn is not None and lm is None and not (folder / "lm").is_dir():
+        raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     chosen = evenly_spread([utterance for utterance in read_manifest(manifest) if utterance.text], utterances)
     if not chosen:
         raise UserError(f"{manifest}: no utterance has a text to compare with")
@@ -74,23 +93,55 @@ def tune(
     if not pairs:
         raise UserError(f"{manifest}: none of its audio can be read; e.g. {found.failures[0]}")
     emissions, references = [each for each, _ in pairs], [text for _, text in pairs]
+    for source, name in ((lm, "lm"), (lexicon, "lexicon.txt"), (rescoring_lm, "rescoring_lm")):
+        if source is not None:
+            tuning.install(source, folder / name)
     write_prior(folder, chosen_head, mean_posterior(emissions))
 
-    config = beam_config(network.config.decoding, options)
+    def tell(trial: tuning.Trial) -> None:
+        typer.echo(f"{_listed(trial.weights)}: WER {trial.wer:.2f} %", err=True)
+
+    defaults |= {"head": chosen_head, "decoder": "beam", **(options.settings or {})}
+    defaults |= {"confidence_slope": 1.0, "confidence_offset": 0.0}
     build = decoder_builder(folder, network, options)
-    measure = measure_with(build, config, emissions, references, options.threads)
+    config = beam_config(defaults, options)
+    measure = tuning.measure_with(build, config, emissions, references, options.threads)
+    start = {name: getattr(config, name) for name in tuning.FIRST_STEPS}
+    best = tuning.pattern_search(measure, start, tell)
+    defaults |= {name: round(value, 4) for name, value in best.weights.items()}
 
-    def tell(trial: Trial) -> None:
-        weights = ", ".join(f"{name} {value:g}" for name, value in trial.weights.items())
-        typer.echo(f"{weights}: WER {trial.wer:.2f} %", err=True)
-
-    best = pattern_search(measure, {name: getattr(config, name) for name in FIRST_STEPS}, tell)
-    network.config.decoding |= {"head": chosen_head, "decoder": "beam", **(options.settings or {})}
-    network.config.decoding |= {name: round(value, 4) for name, value in best.weights.items()}
+    rescoring = rescoring_config(defaults)
+    config = replace(beam_config(defaults, options), nbest=1 if rnn is None else rescoring.nbest)
+    nbests = build(config).decode_batch(emissions, threads=options.threads)
+    defaults.pop("rescoring", None)
+    typer.echo(f"WER {best.wer:.2f} %: {_listed(best.weights)}")
+    if rnn is not None:
+        ngram = NGram.load(folder / "lm")
+        scored = tuning.ScoredLists(nbests, rnn, ngram, config.lm_weight)
+        weight = config.lm_weight if rescoring.lm_weight is None else rescoring.lm_weight
+        start = {"mix": rescoring.mix, "lm_weight": weight}
+        best = tuning.pattern_search(scored.measure(references), start, tell, tuning.RESCORING_STEPS)
+        nbests = scored.reordered(best.weights)
+        kept = {name: round(value, 4) for name, value in best.weights.items()}
+        defaults["rescoring"] = kept | {"nbest": rescoring.nbest}
+        typer.echo(f"WER {best.wer:.2f} % rescored: {_listed(best.weights)}")
+    try:
+        calibration = tuning.calibrate(nbests, references)
+    except UserError as error:
+        typer.echo(f"asr: {error}", err=True)
+    else:
+        defaults["confidence_slope"] = round(calibration.slope, 4)
+        defaults["confidence_offset"] = round(calibration.offset, 4)
+        typer.echo(
+            f"confidences: expected calibration error {100 * calibration.before:.1f} %, "
+            f"calibrated {100 * calibration.after:.1f} % "
+            "(fitted on every other utterance, measured on the rest)"
+        )
     write_config(folder, network.config)
-    typer.echo(
-        f"WER {best.wer:.2f} %: " + ", ".join(f"{key} {value:g}" for key, value in best.weights.items())
-    )
+
+
+def _listed(weights: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in weights.items())
 
 
 def register(app: typer.Typer) -> None:

@@ -45,19 +45,6 @@ def fit_calibration(posteriors: ArrayLike, correct: ArrayLike) -> tuple[float, f
     return float(weights[0]), float(weights[1])
 
 
-def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
-    """Mean distance of confidence and accuracy over equally wide bins, weighted by their words (0 to 1).
-
-    Guo et al. 2017, "On calibration of modern neural networks".
-    """
-    p, y = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if not len(p):
-        return 0.0
-    place = np.minimum((p * bins).astype(int), bins - 1)
-    surplus = np.bincount(place, weights=p - y, minlength=bins)
-    return float(np.abs(surplus).sum() / len(p))
-
-
 def _log_odds(p: NDArray[np.float64]) -> NDArray[np.float64]:
     p = np.clip(p, _EDGE, 1 - _EDGE)
     return np.log(p) - np.log1p(-p)

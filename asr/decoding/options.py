@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asr.decoding.config import BeamConfig
 from asr.decoding.rescoring import RescoringConfig, rescore
+from asr.decoding.speech_gate import GatedDecoder, load_gate
 from asr.errors import UserError
 from asr.transcript import Hypothesis
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from asr.decoding.beam import BeamDecoder
     from asr.lm.ngram import NGram
     from asr.lm.rnn import RNNLM
-    from asr.model import Model
+    from asr.model import AcousticModel
 
 DECODERS = ("greedy", "beam")
 NONE = "none"
@@ -42,6 +43,7 @@ class DecodingOptions:
         rescore: Folder of a recurrent LM that scores the n-best list anew, or ``none``.
         nbest: Hypotheses returned for each utterance.
         threads: Batches worked on at once.
+        speech_gate: False to look for words also where nobody seems to speak.
         settings: Fields of :class:`BeamConfig` that replace the tuned ones.
     """
 
@@ -53,6 +55,7 @@ class DecodingOptions:
     rescore: str | None = None
     nbest: int | None = None
     threads: int = 1
+    speech_gate: bool | None = None
     settings: dict[str, Any] | None = None
 
 
@@ -66,7 +69,7 @@ class Decoder(Protocol):
 class GreedyDecoder:
     """The likeliest token of every frame."""
 
-    def __init__(self, model: "Model", head: str) -> None:
+    def __init__(self, model: "AcousticModel", head: str) -> None:
         self._tokenizer = model.tokenizers[head]
 
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
@@ -99,7 +102,7 @@ class RescoredBeamSearch:
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
         return [
-            rescore(found, self._rnn, self._ngram, self._decoder.config.lm_weight, self._config.mix)[
+            rescore(found, self._rnn, self._ngram, self._decoder.config.lm_weight, self._config)[
                 : self._nbest
             ]
             for found in self._decoder.decode_batch(emissions, lengths)
@@ -107,7 +110,7 @@ class RescoredBeamSearch:
 
 
 def decoder_builder(
-    folder: Path, model: "Model", options: DecodingOptions
+    folder: Path, model: "AcousticModel", options: DecodingOptions
 ) -> "Callable[[BeamConfig], BeamDecoder]":
     """Read LM, lexicon, hotwords and prior once; the result makes a beam decoder of any settings.
 
@@ -154,7 +157,7 @@ def _pronounce(word: str) -> "list[tuple[str, ...]]":
     return pronounce(word, 2)
 
 
-def choose_head(model: "Model", options: DecodingOptions) -> str:
+def choose_head(model: "AcousticModel", options: DecodingOptions) -> str:
     """The head to decode.
 
     Raises:
@@ -179,12 +182,18 @@ def beam_config(defaults: dict[str, Any], options: DecodingOptions) -> BeamConfi
     return config
 
 
-def load_decoder(folder: Path, model: "Model", options: DecodingOptions) -> Decoder:
-    """The decoder of a model directory.
+def load_decoder(folder: Path, model: "AcousticModel", options: DecodingOptions) -> Decoder:
+    """The decoder of a model directory, behind its speech gate where it has one.
 
     Raises:
         UserError: an unknown decoder or head, a missing LM or lexicon, or a phone model without lexicon.
     """
+    gate = load_gate(model, choose_head(model, options), options)
+    decoder = _ungated_decoder(folder, model, options)
+    return decoder if gate is None else GatedDecoder(decoder, gate)
+
+
+def _ungated_decoder(folder: Path, model: "AcousticModel", options: DecodingOptions) -> Decoder:
     defaults = model.config.decoding
     name = options.decoder or str(defaults.get("decoder") or "greedy")
     if name not in DECODERS:
@@ -204,9 +213,18 @@ def load_decoder(folder: Path, model: "Model", options: DecodingOptions) -> Deco
     lm = _resource(options.lm, folder / "lm")
     if lm is None:
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
-    rescoring = RescoringConfig(**(defaults.get("rescoring") or {}))
+    rescoring = rescoring_config(defaults)
     wide = replace(config, nbest=max(config.nbest, rescoring.nbest))
     return RescoredBeamSearch(build(wide), load_rnn_lm(rescoring_lm), NGram.load(lm), rescoring, config.nbest)
+
+
+def rescoring_config(defaults: dict[str, Any]) -> RescoringConfig:
+    """How a model directory scores n-best lists anew."""
+    given = defaults.get("rescoring") or {}
+    unknown = set(given) - {field.name for field in fields(RescoringConfig)}
+    if unknown:
+        raise UserError(f"decoding.rescoring.{min(unknown)}: no such setting")
+    return RescoringConfig(**given)
 
 
 def _rescoring_lm(folder: Path, defaults: dict[str, Any], options: DecodingOptions) -> Path | None:

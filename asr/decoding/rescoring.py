@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.transcript import Hypothesis
 
@@ -19,15 +20,54 @@ class RescoringConfig:
 
     Attributes:
         mix: Share of the recurrent model in each word's probability; the n-gram has the rest.
+        lm_weight: Weight of the mixed model; None for that of the n-gram in the search.
         nbest: Hypotheses of the search that are scored anew.
     """
 
     mix: float = 0.5
+    lm_weight: float | None = None
     nbest: int = 30
 
 
-def rescore(
-    hypotheses: Sequence[Hypothesis], rnn: "RNNLM", ngram: "NGram", lm_weight: float, mix: float
+@dataclass(frozen=True)
+class WordScores:
+    """What both models say of the words of a sentence and its end, float64 ``(words + 1,)`` each.
+
+    Attributes:
+        recurrent, ngram: Natural log-probabilities.
+        known: Whether the recurrent model has the word.
+    """
+
+    recurrent: NDArray[np.float64]
+    ngram: NDArray[np.float64]
+    known: NDArray[np.bool_]
+
+    def mixed(self, mix: float) -> float:
+        """Log-probability of the sentence with such a share of the recurrent model."""
+        shares = np.log(max(mix, 1e-30)), np.log(max(1 - mix, 1e-30))
+        both = np.logaddexp(shares[0] + self.recurrent, shares[1] + self.ngram)
+        return float(np.where(self.known, both, self.ngram).sum())
+
+
+def score_words(hypotheses: Sequence[Hypothesis], rnn: "RNNLM", ngram: "NGram") -> list[WordScores]:
+    """Ask both models about each hypothesis of an n-best list."""
+    sentences = [hypothesis.text.split() for hypothesis in hypotheses]
+    return [
+        WordScores(
+            recurrent.astype(np.float64),
+            ngram.word_scores(words).astype(np.float64),
+            np.array([word in rnn.word_ids for word in words] + [True]),
+        )
+        for words, recurrent in zip(sentences, rnn.word_scores(sentences), strict=True)
+    ]
+
+
+def reorder(
+    hypotheses: Sequence[Hypothesis],
+    scores: Sequence[WordScores],
+    searched_weight: float,
+    mix: float,
+    lm_weight: float | None = None,
 ) -> list[Hypothesis]:
     """Put the interpolation of both models in the place of the n-gram, and sort again.
 
@@ -35,16 +75,29 @@ def rescore(
 
     Args:
         hypotheses: N-best list of one utterance; the n-gram's weighted scores are in theirs.
-        rnn, ngram: The models.
-        lm_weight: Weight with which the n-gram was used.
+        scores: Of :func:`score_words`.
+        searched_weight: Weight with which the n-gram was used.
         mix: Share of the recurrent model in the probability of a word.
+        lm_weight: Weight of the interpolation; ``searched_weight`` without it.
     """
-    sentences = [hypothesis.text.split() for hypothesis in hypotheses]
-    rescored = []
-    for hypothesis, words, recurrent in zip(hypotheses, sentences, rnn.word_scores(sentences), strict=True):
-        before = ngram.word_scores(words).astype(np.float64)
-        both = np.logaddexp(np.log(max(mix, 1e-30)) + recurrent, np.log(max(1 - mix, 1e-30)) + before)
-        known = np.array([word in rnn.word_ids for word in words] + [True])
-        gain = float(np.where(known, both - before, 0.0).sum())
-        rescored.append(replace(hypothesis, score=hypothesis.score + lm_weight * gain))
+    weight = searched_weight if lm_weight is None else lm_weight
+    rescored = [
+        replace(
+            hypothesis,
+            score=hypothesis.score + weight * words.mixed(mix) - searched_weight * float(words.ngram.sum()),
+        )
+        for hypothesis, words in zip(hypotheses, scores, strict=True)
+    ]
     return sorted(rescored, key=lambda hypothesis: -hypothesis.score)
+
+
+def rescore(
+    hypotheses: Sequence[Hypothesis],
+    rnn: "RNNLM",
+    ngram: "NGram",
+    searched_weight: float,
+    config: RescoringConfig,
+) -> list[Hypothesis]:
+    """Score an n-best list anew: :func:`score_words`, then :func:`reorder`."""
+    scores = score_words(hypotheses, rnn, ngram)
+    return reorder(hypotheses, scores, searched_weight, config.mix, config.lm_weight)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from asr.errors import UserError
 from asr.scoring import bootstrap
 from asr.scoring.alignment import DELETION, INSERTION, SUBSTITUTION
 from asr.scoring.bootstrap import Comparison, Interval
+from asr.scoring.calibration import WordOutcomes, word_outcomes
 from asr.scoring.groups import clusters, group
 from asr.scoring.measures import Aligned, Evaluation, Score, evaluate, rate
 from asr.scoring.normalizers import Normalizer, normalizer
@@ -89,6 +91,11 @@ class Report:
         """The unit that is reported, aligned."""
         return self.evaluation.letters if self.options.unit == "character" else self.evaluation.words
 
+    @cached_property
+    def outcomes(self) -> WordOutcomes:
+        """The recognised words with their confidences, where the hypotheses hold any."""
+        return word_outcomes(self.evaluation, self.hypothesis.confidences)
+
     def to_json(self) -> dict[str, Any]:
         """Scores under the project's keys, with how they came about."""
         options = self.options
@@ -103,6 +110,8 @@ class Report:
                 "drawn": options.cluster or "utterance",
                 "size": self.drawn,
             }
+        if (calibration_error := self.outcomes.calibration_error) is not None:
+            result["expected_calibration_error"] = calibration_error
         result["normalization"] = options.normalizer.to_json()
         result["missing"] = list(self.score.missing)
         result["extra"] = list(self.score.extra)

@@ -140,6 +140,10 @@ def _headline(report: Report) -> str:
          f"{score.incorrect:,} of {score.utterances:,}"),
     ):  # fmt: skip
         rows.append([name, f"{value:.2f} %", _interval(estimate) if estimate else "", text])
+    if (calibration_error := report.outcomes.calibration_error) is not None:
+        words = len(report.outcomes.confidences)
+        text = f"of the confidences of {words:,} words: how far they are from the share that is right"
+        rows.append(["calibration error", f"{100 * calibration_error:.2f} %", "", text])
     width = max(len(row[2]) for row in rows)
     lines = [
         f"  {name:<23}  {value:>8}  " + (f"{estimate:<{width}}  " if width else "") + text

@@ -62,6 +62,19 @@ class Texts:
             raise UserError(f"{self.path}: no utterance has the key {key!r}; {known}")
         return found
 
+    @property
+    def confidences(self) -> dict[str, list[float]]:
+        """Confidence of each word by id, where JSON lines hold ``words`` as ``asr decode`` writes them."""
+        return {
+            name: [float(word["confidence"]) for word in entry["words"]]
+            for name, entry in self.attributes.items()
+            if isinstance(entry.get("words"), list)
+            and all(
+                isinstance(word, dict) and isinstance(word.get("confidence"), int | float)
+                for word in entry["words"]
+            )
+        }
+
 
 def read_texts(path: str | os.PathLike[str], hypotheses: bool = False) -> dict[str, str]:
     """The texts of a file by utterance id; see :func:`read`."""

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from asr.decoding.confidence import calibrated, expected_calibration_error, fit_calibration
+from asr.decoding.confidence import calibrated, fit_calibration
 from asr.decoding.prior import mean_posterior
 from asr.errors import UserError
+from asr.scoring.calibration import expected_calibration_error
 
 
 def test_calibration_makes_confidences_true():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asr.decoding.rescoring import rescore
+from asr.decoding.rescoring import RescoringConfig, rescore
 from asr.transcript import Hypothesis
 
 
@@ -28,26 +28,39 @@ NBEST = [Hypothesis("A B", score=-10.0), Hypothesis("A C", score=-10.5)]
 
 def test_the_recurrent_model_can_turn_the_order() -> None:
     ngram, rnn = Fixed({"A": -1, "B": -1, "C": -1}), Fixed({"A": -1, "B": -6, "C": -0.1})
-    assert [each.text for each in rescore(NBEST, rnn, ngram, 1.0, 0.9)] == ["A C", "A B"]
+    assert [each.text for each in rescore(NBEST, rnn, ngram, 1.0, RescoringConfig(mix=0.9))] == ["A C", "A B"]
 
 
 def test_a_mix_of_nothing_changes_no_score() -> None:
     ngram, rnn = Fixed({"A": -1, "B": -2, "C": -3}), Fixed({"A": -5, "B": -5, "C": -5})
-    assert [each.score for each in rescore(NBEST, rnn, ngram, 2.0, 0.0)] == pytest.approx([-10.0, -10.5])
+    assert [
+        each.score for each in rescore(NBEST, rnn, ngram, 2.0, RescoringConfig(mix=0.0))
+    ] == pytest.approx([-10.0, -10.5])
 
 
 def test_all_of_the_recurrent_model_replaces_the_ngrams_score() -> None:
     ngram, rnn = Fixed({"A": -1, "B": -2, "C": -3}), Fixed({"A": -5, "B": -1, "C": -1})
-    (rescored,) = rescore(NBEST[:1], rnn, ngram, 2.0, 1.0)
+    (rescored,) = rescore(NBEST[:1], rnn, ngram, 2.0, RescoringConfig(mix=1.0))
     assert rescored.score == pytest.approx(-10.0 + 2 * ((-5 + 1) + (-1 + 2)), abs=1e-4)
 
 
 def test_words_that_the_recurrent_model_lacks_keep_the_ngrams_probability() -> None:
     ngram, rnn = Fixed({"A": -1, "B": -2}), Fixed({"A": -1})
-    (best,) = rescore(NBEST[:1], rnn, ngram, 1.0, 0.5)
+    (best,) = rescore(NBEST[:1], rnn, ngram, 1.0, RescoringConfig(mix=0.5))
     assert best.score == pytest.approx(-10.0, abs=1e-5)
 
 
 def test_an_empty_hypothesis_has_only_its_end() -> None:
-    (best,) = rescore([Hypothesis("", score=-3.0)], Fixed({"A": -1}), Fixed({"A": -1}), 1.0, 0.5)
+    (best,) = rescore(
+        [Hypothesis("", score=-3.0)], Fixed({"A": -1}), Fixed({"A": -1}), 1.0, RescoringConfig(mix=0.5)
+    )
     assert best.score == pytest.approx(-3.0)
+
+
+def test_a_higher_weight_of_the_mixed_model_favours_what_it_likes() -> None:
+    ngram, rnn = Fixed({"A": -1, "B": -2, "C": -1.8}), Fixed({"A": -1, "B": -2, "C": -1.8})
+    equal = rescore(NBEST, rnn, ngram, 1.0, RescoringConfig(mix=0.5, lm_weight=1.0))
+    assert [each.score for each in equal] == pytest.approx([-10.0, -10.5])
+    heavy = rescore(NBEST, rnn, ngram, 1.0, RescoringConfig(mix=0.5, lm_weight=6.0))
+    assert [each.text for each in heavy] == ["A C", "A B"]
+    assert heavy[1].score == pytest.approx(-10.0 + 5.0 * (-1 - 2 - 1), abs=1e-4)

@@ -1,0 +1,90 @@
+"""``asr tune``: what it puts into a model directory."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def recurrent_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recurrent model of the n-gram's words, with random weights."""
+    import torch
+
+    from asr.lm.rnn import RNNLM, RNNLMConfig, save_rnn_lm
+
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("rnn")
+    words = ["<unk>", "<s>", "</s>", "A", "SEA", "AT", "TEA", "TO", "EAT"]
+    config = RNNLMConfig(hidden_size=8, embedding_size=8, cutoffs=[4], dropout=0.0)
+    save_rnn_lm(folder, RNNLM(config, words).eval())
+    return folder
+
+
+@pytest.fixture
+def manifest(clips: Path, tmp_path: Path, beam_model: Path, run_asr: Run) -> Path:
+    """Clips whose texts a random model has half right."""
+    run_asr("decode", beam_model, clips, "-o", tmp_path / "heard.jsonl")
+    heard = {line["id"]: line["text"].split() for line in lines(tmp_path / "heard.jsonl")}
+    path = tmp_path / "dev.jsonl"
+    with path.open("w") as stream:
+        for line in lines(clips):
+            words = [word if place % 2 else "SEA" for place, word in enumerate(heard[line["id"]])]
+            stream.write(json.dumps(line | {"text": " ".join(words) or "SEA"}) + "\n")
+    return path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def decoding(model: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((model / "config.yaml").read_text())["decoding"]
+    return found
+
+
+def test_a_recurrent_model_goes_into_the_directory_and_is_used(
+    run_asr: Run, copied_model: Path, manifest: Path, recurrent_lm: Path
+) -> None:
+    done = run_asr("tune", copied_model, manifest, "--rescore", recurrent_lm, "--beam-size", 20)
+    assert done.status == 0, done.stderr
+    assert "rescored" in done.stdout
+    kept = decoding(copied_model)["rescoring"]
+    assert 0 <= kept["mix"] <= 1 and kept["lm_weight"] >= 0
+    assert {path.name for path in (copied_model / "rescoring_lm").iterdir()} == {
+        path.name for path in recurrent_lm.iterdir()
+    }
+    # What is printed is what evaluate measures with the directory as it is now.
+    measured = json.loads(run_asr("evaluate", copied_model, manifest, "--json").stdout)
+    rescored = next(line for line in done.stdout.splitlines() if "rescored" in line)
+    assert rescored.startswith(f"WER {measured['wer']:.2f} %")
+    off = run_asr("tune", copied_model, manifest, "--rescore", "none", "--beam-size", 20)
+    assert "rescored" not in off.stdout
+    assert "rescoring" not in decoding(copied_model)
+
+
+def test_confidences_are_calibrated_in_the_directory(
+    run_asr: Run, copied_model: Path, manifest: Path
+) -> None:
+    done = run_asr("tune", copied_model, manifest, "--beam-size", 20)
+    assert done.status == 0, done.stderr
+    assert "expected calibration error" in done.stdout
+    kept = decoding(copied_model)
+    assert (kept["confidence_slope"], kept["confidence_offset"]) != (1.0, 0.0)
+    measured = json.loads(run_asr("evaluate", copied_model, manifest, "--json").stdout)
+    assert 0 < measured["expected_calibration_error"] < 1
+
+
+def test_a_missing_recurrent_model_leaves_the_directory_as_it_was(
+    run_asr: Run, copied_model: Path, manifest: Path, other_lm: Path
+) -> None:
+    before = {path: path.read_bytes() for path in copied_model.rglob("*") if path.is_file()}
+    done = run_asr("tune", copied_model, manifest, "--lm", other_lm, "--rescore", copied_model / "nothing")
+    assert done.status != 0
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert {path: path.read_bytes() for path in copied_model.rglob("*") if path.is_file()} == before
