@@ -1,17 +1,24 @@
 """``asr transcribe`` as a user runs it."""
 
+import errno
 import io
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+
+from asr.audio import read_audio
 
 Record = Callable[..., Path]
 Run = Callable[..., Any]
@@ -53,19 +60,49 @@ def test_a_bad_file_is_one_line_and_the_rest_is_done(
     assert transcribe(text).stderr.count("\n") == 1
 
 
-def test_odd_names_stay_on_their_line(transcribe: Run, record: Record, tmp_path: Path) -> None:
+def test_odd_names_stay_on_their_line(
+    transcribe: Run, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = record(tmp_path / "plain.wav", "ABC")
-    names = ["a\tb.wav", "a\nb.wav", "a\\b.wav", "-dash.wav", "\udcff.wav"]
+    names = ["a b.wav", "a\tb.wav", "a\nb.wav", "a\\b.wav", "-dash.wav", "\udcff.wav"]
     for name in names:
         (tmp_path / name).write_bytes(plain.read_bytes())
-    ran = transcribe("--", *(tmp_path / name for name in names))
-    written = ["a\\tb.wav", "a\\nb.wav", "a\\\\b.wav", "-dash.wav", "\\xff.wav"]
-    assert ran.stdout == "".join(f"{tmp_path}/{name}\tABC\n" for name in written)
+    written = ["a b.wav", "a\\tb.wav", "a\\nb.wav", "a\\\\b.wav", "-dash.wav", "\\xff.wav"]
+    monkeypatch.chdir(tmp_path)
+    ran = transcribe("--", *names)
+    assert (ran.status, ran.stderr) == (0, "")
+    assert ran.stdout == "".join(f"{name}\tABC\n" for name in written)
+    assert transcribe("-o", "out", "--", *names).status == 0
+    assert {path.name for path in Path("out").iterdir()} == {f"{name[:-4]}.txt" for name in names}
+    for name in names:
+        Path(name).write_bytes(b"no audio")
+    ran = transcribe("--", *names)
+    assert [line.split(": ")[1] for line in ran.stderr.splitlines()[:-1]] == written
+
+
+def test_names_as_long_as_can_be_and_longer(transcribe: Run, record: Record, tmp_path: Path) -> None:
+    longest = tmp_path / ("n" * 251 + ".wav")
+    record(tmp_path / "a.wav", "ABC").rename(longest)
+    assert transcribe(longest, "-o", tmp_path / "out").status == 0
+    assert (tmp_path / "out" / f"{longest.stem}.txt").read_text() == "ABC\n"
+    ran = transcribe("n" * 300, f"{tmp_path}/*.wav")
+    assert (ran.status, ran.stdout) == (1, f"{longest}\tABC\n")
+    assert "name too long" in ran.stderr
+
+
+def test_output_in_an_encoding_that_lacks_letters(
+    in_process: Callable[..., subprocess.Popen[bytes]], record: Record, tmp_path: Path
+) -> None:
+    path = record(tmp_path / "\u65e5.wav", "ABC")
+    process = in_process(
+        path, path, stdout=subprocess.PIPE, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    )
+    output, message = process.communicate()
+    assert (process.returncode, message) == (0, b"")
+    assert output == f"{tmp_path}/\\u65e5.wav\tABC\n".encode() * 2
 
 
 def test_silence_keeps_its_line(transcribe: Run, tmp_path: Path, files: list[Path]) -> None:
-    import soundfile
-
     for name, samples in (("none.wav", 0), ("short.wav", 160), ("silent.wav", 16_000)):
         soundfile.write(tmp_path / name, np.zeros(samples), 16_000)
         assert transcribe(tmp_path / name).stdout == "\n"
@@ -89,10 +126,12 @@ def test_folders_patterns_and_manifests(
     assert transcribe(f"{folder}/*.flac").stdout == "TWO\n"
     assert "no file" in transcribe(f"{folder}/*.mp3").stderr
     manifest = tmp_path / "some.jsonl"
-    lines = [{"audio_filepath": "in/a.wav", "duration": 1.0, "id": "first"}]
+    lines = [{"audio_filepath": "in/a.wav", "duration": 1.0, "id": "first", "speaker": "Anna"}]
     lines.append({"audio_filepath": "in/b.flac", "duration": 0})
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert transcribe(manifest).stdout == "first\tONE\nin/b.flac\tTWO\n"
+    found = [json.loads(line) for line in transcribe("-f", "jsonl", manifest).stdout.splitlines()]
+    assert [entry.get("speaker") for entry in found] == ["Anna", None]
     manifest.write_text('{"audio_filepath": "in/a.wav", "duration": 1}\nbroken\n')
     ran = transcribe(manifest)
     assert ran.status == 1
@@ -234,8 +273,6 @@ def test_wrong_values_are_named(
 
 
 def test_channels_apart(transcribe: Run, tmp_path: Path, speak: Callable[..., np.ndarray]) -> None:
-    import soundfile
-
     left, right = speak("AB"), speak("CD")
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000)
     assert transcribe("--channel", "2", tmp_path / "a.wav").stdout == "CD\n"
@@ -243,6 +280,130 @@ def test_channels_apart(transcribe: Run, tmp_path: Path, speak: Callable[..., np
     assert [line.split()[1] + line.split()[4] for line in lines] == ["1AB", "2CD"]
     ran = transcribe("--channel", "3", tmp_path / "a.wav")
     assert "no channel 3" in ran.stderr
+
+
+def test_what_ffmpeg_decodes(transcribe: Run, record: Record, tmp_path: Path) -> None:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("no ffmpeg here")
+    path = record(tmp_path / "a.wav", "ABC DEF")
+    encoders = {
+        **{"a.m4a": "aac", "a.aac": "aac", "a.mp4": "aac", "a.mkv": "flac"},
+        **{"a.webm": "libopus", "a.wma": "wmav2", "a.mov": "pcm_s16le"},
+    }
+    for name, encoder in encoders.items():
+        command = [program, "-v", "error", "-i", path, "-c:a", encoder, tmp_path / "some" / name]
+        (tmp_path / "some").mkdir(exist_ok=True)
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    (tmp_path / "some" / "a.mkv").rename(tmp_path / "some" / "wrong.wav")
+    ran = transcribe("-r", tmp_path / "some")
+    assert (ran.status, ran.stderr) == (0, "")
+    heard = dict(line.split("\t") for line in ran.stdout.splitlines())
+    assert len(heard) == len(encoders)
+    for name in ("wrong.wav", "a.mov"):
+        assert heard[str(tmp_path / "some" / name)] == "ABC DEF"
+    # Lossy codecs smear the tones that this model knows, but the sound is the same.
+    said = read_audio(path).numpy()
+    assert min(likeness(said, read_audio(name).numpy()) for name in heard) > 0.9
+
+
+def likeness(first: np.ndarray, second: np.ndarray) -> float:
+    """The greatest correlation of two sounds, whatever the delay."""
+    size = len(first) + len(second)
+    product = np.fft.irfft(np.fft.rfft(first, size) * np.fft.rfft(second, size).conj())
+    return float(product.max() / np.linalg.norm(first) / np.linalg.norm(second))
+
+
+def test_one_output_that_cannot_be_written_harms_no_other(
+    transcribe: Run, files: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "a.txt.d").mkdir(parents=True)
+    (out / "a.txt").symlink_to(out / "a.txt.d")
+    ran = transcribe(*files, "-o", out, "--overwrite")
+    assert ran.status == 1
+    assert ran.stderr.splitlines()[1:] == ["asr: 1 of 2 failed"]
+    assert f"{out / 'a.txt'}: cannot be written" in ran.stderr
+    assert (out / "b.txt").read_text() == "TWO\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_folder_in_which_nothing_can_be_made(transcribe: Run, files: list[Path]) -> None:
+    ran = transcribe(files[0], "-o", "/proc/new")
+    assert ran.status == 1
+    assert ran.stderr.startswith("asr: /proc/new/a.txt: cannot be written (")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_opened_is_named(
+    transcribe: Run, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = tmp_path / "in" / "locked"
+    locked.mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if path == str(locked):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    ran = transcribe("-r", tmp_path / "in")
+    assert ran.status == 1
+    assert f"asr: {locked}: cannot be opened (Permission denied)\n" in ran.stderr
+    assert ran.stdout == f"{files[0]}\tONE\n{files[1]}\tTWO\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--rate", "8000"], ["--overwrite"], ["--highlight-words", "-f", "srt", "-o", "out"]]
+)
+def test_a_flag_that_would_mean_nothing_is_refused(
+    transcribe: Run, files: list[Path], arguments: list[str]
+) -> None:
+    ran = transcribe(files[0], *arguments)
+    assert (ran.status, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(f"asr: {arguments[0]}: ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_highlighted_words_carry_their_times(transcribe: Run, record: Record, tmp_path: Path) -> None:
+    path = record(tmp_path / "a.wav", "AB CD")
+    assert "<c>AB</c> <00:00:00." in transcribe("-f", "vtt", "--highlight-words", path).stdout
+    assert "<c>" not in transcribe("-f", "vtt", path).stdout
+
+
+def test_neither_batches_nor_threads_change_the_output(
+    transcribe: Run, record: Record, tmp_path: Path
+) -> None:
+    for number in range(1, 7):
+        record(tmp_path / "in" / f"{number}.wav", "ABCDEFG " * number)
+    expected = transcribe("-r", tmp_path / "in").stdout
+    assert len(expected.splitlines()) == 6
+    for threads, seconds in ((1, 1), (3, 1), (2, 1000)):
+        how = ("--threads", threads, "--batch-seconds", seconds)
+        assert transcribe("-r", tmp_path / "in", *how).stdout == expected
+
+
+def test_colours_and_progress_on_a_terminal(tone_model: Path, record: Record, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    path = record(tmp_path / "a.wav", "AB")
+    noise = np.random.default_rng(1).normal(0, 0.1, 16_000)  # sounds that the model is unsure of
+    soundfile.write(tmp_path / "b.wav", noise, 16_000)
+    terminal, inside = pty.openpty()
+    command = [*ASR, "transcribe", "--model", str(tone_model), str(path), str(tmp_path / "b.wav")]
+    process = subprocess.Popen(
+        command, stdout=inside, stderr=inside, env=os.environ | {"TERM": "xterm", "NO_COLOR": ""}
+    )
+    os.close(inside)
+    shown = b""
+    with suppress(OSError):  # the terminal is closed with the process
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    os.close(terminal)
+    assert process.wait() == 0
+    assert "× real time" in shown.decode()
+    assert f"{path}\tAB\r\n" in shown.decode()
+    assert b"\x1b[31m" in shown or b"\x1b[33m" in shown
 
 
 @pytest.fixture
@@ -271,6 +432,26 @@ def test_a_closed_pipe_ends_quietly(
     assert process.stderr is not None
     assert process.stderr.read() == b""
     process.wait()
+
+
+def test_a_disk_that_fills_up_leaves_no_half_of_a_file(
+    in_process: Callable[..., subprocess.Popen[bytes]], files: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    process = in_process(*files, "-o", out, "-f", "txt,srt", preexec_fn=no_room)
+    _, message = process.communicate()
+    assert process.returncode == 1
+    lines = message.decode().splitlines()
+    assert [line.split(" (")[0] for line in lines] == [
+        f"asr: {out}/a.txt: cannot be written",
+        f"asr: {out}/b.txt: cannot be written",
+        "asr: 2 of 2 failed",
+    ]
+    assert not list(out.iterdir())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
