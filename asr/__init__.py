@@ -6,6 +6,8 @@ The public names are loaded on first use, so that ``import asr`` (and ``asr --he
 from importlib import import_module
 from typing import Any
 
+from asr.kernel_cache import ensure_kernel_cache
+
 __version__ = "0.1.0"
 
 _LAZY = {
@@ -15,6 +17,8 @@ _LAZY = {
     "score": "asr.scoring",
     "UserError": "asr.errors",
 }
+
+ensure_kernel_cache()
 
 __all__ = [*_LAZY, "__version__"]  # noqa: PLE0604
 

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from asr.kernel_cache import user_cache, writable
+
 DISTRIBUTION = "asr-ctc"
 PACKAGES = (
     *("torch", "torchaudio", "numpy", "numba", "llvmlite", "soundfile", "safetensors", "omegaconf"),
@@ -113,14 +115,14 @@ def kernel_cache(package: Path) -> Cache:
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(chosen) if chosen else package / "__pycache__"
-    if not chosen and not _writable(folder):
-        folder = _user_cache() / "numba"
+    if not chosen and not writable(folder):
+        folder = user_cache() / "numba"
     files: list[Path] = []
     searched = package if not chosen and folder.is_relative_to(package) else folder
     for pattern in ("**/*.nbi", "**/*.nbc"):
         files += searched.glob(pattern)
     sizes = [_size(file) for file in files]
-    return Cache(str(folder), _writable(folder), sum(file.suffix == ".nbi" for file in files), sum(sizes))
+    return Cache(str(folder), writable(folder), sum(file.suffix == ".nbi" for file in files), sum(sizes))
 
 
 def shipped_models() -> list[FoundModel]:
@@ -206,19 +208,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _writable(folder: Path) -> bool:
-    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
-    return existing.is_dir() and os.access(existing, os.W_OK)
-
-
-def _user_cache() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _size(path: Path) -> int:

@@ -79,11 +79,57 @@ class CTCHead(nn.Module):
         return linear(layer_norm(x, self.norm), self.output).float()
 
 
-class Model(nn.Module):
-    """The acoustic model.
+class AcousticModel:
+    """What decoding asks of a model, whatever computes it.
 
     Attributes:
+        config: What the model directory says.
         tokenizers: Of each head, by its name.
+    """
+
+    config: ModelConfig
+    tokenizers: dict[str, Tokenizer]
+
+    @property
+    def device(self) -> torch.device:
+        """Where waveforms are wanted."""
+        return torch.device("cpu")
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds from one encoder frame to the next."""
+        return self.config.frontend.hop * self.config.encoder.subsampling_factor
+
+    @property
+    def default_head(self) -> str:
+        """The head that is decoded: ``decoding.head``, else the first."""
+        if not self.config.heads:
+            raise UserError("this model is only pre-trained; train it with training.init_from")
+        head = str(self.config.decoding.get("head") or next(iter(self.config.heads)))
+        if head not in self.config.heads:
+            heads = ", ".join(self.config.heads)
+            raise UserError(f"decoding.head: {head!r} is not a head of this model ({heads})")
+        return head
+
+    def emissions(self, waveforms: Tensor, lengths: Tensor, head: str | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the tokens.
+
+        Args:
+            waveforms: float32 ``(batch, samples)`` at ``config.frontend.sample_rate``.
+            lengths: int64 ``(batch,)``, samples of each.
+            head: Name of the head; the default one without it.
+
+        Returns:
+            float32 ``(batch, encoder frames, tokens)`` and lengths ``(batch,)``; an utterance shorter
+            than one frame has length 0.
+        """
+        raise NotImplementedError
+
+
+class Model(nn.Module, AcousticModel):
+    """The acoustic model as a network of torch.
+
+    Attributes:
         precision: dtype in which the encoder computes (weights stay float32).
     """
 
@@ -99,19 +145,9 @@ class Model(nn.Module):
         )
 
     @property
-    def frame_shift(self) -> float:
-        """Seconds from one encoder frame to the next."""
-        return self.config.frontend.hop * self.config.encoder.subsampling_factor
-
-    @property
-    def default_head(self) -> str:
-        """The head that is decoded: ``decoding.head``, else the first."""
-        if not self.config.heads:
-            raise UserError("this model is only pre-trained; train it with training.init_from")
-        head = str(self.config.decoding.get("head") or next(iter(self.config.heads)))
-        if head not in self.config.heads:
-            raise UserError(f"decoding.head: {head!r} is not a head of this model ({', '.join(self.heads)})")
-        return head
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def logits(self, features: Tensor, lengths: Tensor, heads: list[str]) -> tuple[list[Tensor], Tensor]:
         """Scores of some heads.
@@ -131,17 +167,7 @@ class Model(nn.Module):
         return [self._head(name, layers) for name in heads], lengths
 
     def emissions(self, waveforms: Tensor, lengths: Tensor, head: str | None = None) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the tokens.
-
-        Args:
-            waveforms: float32 ``(batch, samples)`` at ``config.frontend.sample_rate``.
-            lengths: int64 ``(batch,)``, samples of each.
-            head: Name of the head; the default one without it.
-
-        Returns:
-            float32 ``(batch, encoder frames, tokens)`` and lengths ``(batch,)``; an utterance shorter
-            than one frame has length 0.
-        """
+        """See :meth:`AcousticModel.emissions`."""
         features, frames = self.frontend(waveforms, lengths)
         (logits,), frames = self.logits(features, frames, [head or self.default_head])
         return logits.log_softmax(-1), frames
@@ -216,7 +242,7 @@ def load_network(name: str | os.PathLike[str]) -> Model:
     """
     path = find_model(name)
     config = read_config(path)
-    tokenizers = {head: _read_tokenizer(path, head, config) for head in config.heads}
+    tokenizers = {head: read_tokenizer(path, head, config) for head in config.heads}
     model = Model(config, tokenizers)
     try:
         weights = load_file(path / WEIGHTS)
@@ -288,7 +314,8 @@ def write_config(path: str | os.PathLike[str], config: ModelConfig) -> None:
         yaml.safe_dump(content, stream, sort_keys=False, allow_unicode=True)
 
 
-def _read_tokenizer(path: Path, name: str, config: ModelConfig) -> Tokenizer:
+def read_tokenizer(path: Path, name: str, config: ModelConfig) -> Tokenizer:
+    """The tokenizer of a head of a model directory."""
     head = config.heads[name]
     if head.units == "wordpieces":
         return WordPieceTokenizer(path / _wordpiece_file(name))

@@ -17,7 +17,7 @@ from asr.audio import read_audio
 from asr.batching import Item, pack
 from asr.errors import UserError
 from asr.manifest import Utterance
-from asr.model import Model
+from asr.model import AcousticModel
 
 Result = TypeVar("Result")
 Decode = Callable[[Tensor, Tensor], list[Result]]
@@ -38,7 +38,7 @@ class Recognised(Generic[Result]):
 
 
 def recognise(
-    model: Model,
+    model: AcousticModel,
     decode: Decode[Result],
     utterances: Sequence[Utterance],
     head: str,
@@ -80,7 +80,11 @@ def recognise(
 
 
 def _recognise_batch(
-    model: Model, decode: Decode[Result], utterances: Sequence[Utterance], head: str, batch: Sequence[Item]
+    model: AcousticModel,
+    decode: Decode[Result],
+    utterances: Sequence[Utterance],
+    head: str,
+    batch: Sequence[Item],
 ) -> tuple[dict[int, Result], list[str]]:
     rate = model.config.frontend.sample_rate
     waveforms, read, failures = [], [], []

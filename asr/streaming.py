@@ -61,7 +61,7 @@ class EmissionStream:
         self.ahead = torch.zeros(0, len(model.tokenizers[head].tokens))
 
     def feed(self, samples: Tensor, final: bool = False) -> Iterator[Tensor]:
-        """The emissions ``(frames, vocabulary)`` of each chunk that the next samples ``(samples,)`` complete."""
+        """Emissions ``(frames, vocabulary)`` of each chunk that the next samples ``(samples,)`` complete."""
         self._samples = torch.cat([self._samples, samples])
         while len(self._samples) >= self._needed:
             chunk, self._samples = self._samples[: self._needed], self._samples[self._needed :]
@@ -124,6 +124,8 @@ class Stream:
             UserError: a look-ahead is negative, or given for a one-directional model.
         """
         model = transcriber.model
+        if not isinstance(model, Model):
+            raise UserError("--precision int8: computes whole recordings only; stream with fp32 or bf16")
         bidirectional = model.config.encoder.bidirectional
         if look_ahead is not None and not bidirectional:
             raise UserError("--look-ahead: this model is one-directional and needs none")

@@ -17,7 +17,7 @@ from asr.audio import Source
 from asr.decoding.options import Decoder, DecodingOptions, choose_head, load_decoder
 from asr.decoding.words import timed_words
 from asr.errors import UserError
-from asr.model import Model, find_model, load_network
+from asr.model import AcousticModel, find_model, load_network
 from asr.pipeline import Listener, Recognised, recognise
 from asr.recording import ALL_CHANNELS, Recording, Samples, open_recording
 from asr.segments import split_at_pauses
@@ -26,6 +26,7 @@ from asr.tokenizer import BLANK, SPACE
 from asr.transcript import Hypothesis, Transcript, Word
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+INT8 = "int8"
 
 
 def load_model(
@@ -41,17 +42,36 @@ def load_model(
         name: A model directory or the name of a model that ships (``en``).
         options: How to decode; the model directory's own way without it.
         device: Where the network computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16``, or ``int8`` (through onnxruntime, on the CPU).
         settings: Fields of :class:`DecodingOptions`, in place of ``options``: ``decoder="greedy"``.
 
     Raises:
         UserError: there is no such model or device, or the model's files do not fit together.
     """
     folder = find_model(name)
-    model = load_network(folder).to(_device(device))
-    model.precision = choose_precision(precision, device)
     options = options or DecodingOptions(**settings)
+    model = load_acoustic_model(folder, options.head, device, precision)
     return Transcriber(folder, model, load_decoder(folder, model, options), options)
+
+
+def load_acoustic_model(
+    folder: Path, head: str | None = None, device: str = "cpu", precision: str = "fp32"
+) -> AcousticModel:
+    """What computes emissions: torch's network, or for ``int8`` a graph of one head in onnxruntime.
+
+    Raises:
+        UserError: there is no such device or precision, or the model's files do not fit together.
+    """
+    if precision == INT8:
+        if device.partition(":")[0] != "cpu":
+            raise UserError("--precision int8: computes on the CPU; use fp32 or bf16 on other devices")
+        from asr.onnx_model import load_int8
+
+        return load_int8(folder, head)
+    chosen = choose_precision(precision, device)
+    model = load_network(folder).to(_device(device))
+    model.precision = chosen
+    return model
 
 
 def _device(name: str) -> torch.device:
@@ -76,7 +96,7 @@ def choose_precision(name: str, device: str = "cpu") -> torch.dtype:
         UserError: there is no such precision, or the device lacks it.
     """
     if name not in PRECISIONS:
-        raise UserError(f"--precision: {name!r} is not one of {', '.join(PRECISIONS)}")
+        raise UserError(f"--precision: {name!r} is not one of {', '.join((*PRECISIONS, INT8))}")
     if name == "bf16" and device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise UserError("--precision bf16: this CPU has no bf16 kernels; use fp32")
     return PRECISIONS[name]
@@ -101,7 +121,9 @@ class Transcriber:
         pause_tokens: What is said between words: the blank, and a token that parts them.
     """
 
-    def __init__(self, folder: Path, model: Model, decoder: Decoder, options: DecodingOptions) -> None:
+    def __init__(
+        self, folder: Path, model: AcousticModel, decoder: Decoder, options: DecodingOptions
+    ) -> None:
         self.folder = folder
         self.model = model
         self.decoder = decoder
@@ -113,7 +135,7 @@ class Transcriber:
         self.pause_tokens: Sequence[int] = [
             number for number, token in enumerate(tokens) if token in (BLANK, SPACE)
         ]
-        self._device = next(model.parameters()).device
+        self._device = model.device
 
     @property
     def provenance(self) -> dict[str, Any]:

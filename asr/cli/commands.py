@@ -15,6 +15,7 @@ MODULES = (
     "score",
     "compare",
     "align",
+    "export",
     "plot",
     "prepare",
     "lexicon",

@@ -50,7 +50,9 @@ NBestFlag = Annotated[
     int | None, typer.Option("--nbest", min=1, help="Hypotheses for each utterance.", rich_help_panel=PANEL)
 ]
 
-PrecisionFlag = Annotated[str, typer.Option("--precision", help="fp32 or bf16.", rich_help_panel="Computing")]
+PrecisionFlag = Annotated[
+    str, typer.Option("--precision", help="fp32, bf16 or int8.", rich_help_panel="Computing")
+]
 ThreadsFlag = Annotated[
     int, typer.Option("--threads", min=0, help="CPU threads (0: all cores).", rich_help_panel="Computing")
 ]

@@ -51,14 +51,13 @@ def decode_manifest(
     from asr.cli.progress import show_progress
     from asr.decoding.options import choose_head, load_decoder
     from asr.manifest import read_manifest
-    from asr.model import find_model, load_network
+    from asr.model import find_model
     from asr.recognition import recognise
-    from asr.transcriber import choose_precision
+    from asr.transcriber import load_acoustic_model
 
     utterances = read_manifest(manifest)
     folder = find_model(model_name)
-    model = load_network(folder)
-    model.precision = choose_precision(precision)
+    model = load_acoustic_model(folder, options.head, precision=precision)
     decoder = load_decoder(folder, model, options)
     seconds = sum(utterance.duration for utterance in utterances)
     with show_progress(f"decoding {manifest}", seconds, "seconds") as advance:

@@ -1,0 +1,45 @@
+"""``asr export``: a model for other programs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SUFFIX = ".onnx"
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory, or en.")],
+    file_format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="Weights of LSTM layers as 8-bit integers.")] = False,
+    head: Annotated[
+        str | None, typer.Option("--head", help="CTC head (default: the one that is decoded).")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE|FOLDER", help="A name in .onnx, or a folder.")
+    ] = Path(),
+) -> None:
+    """Write the network as one file that takes waveforms and gives log-probabilities of its tokens."""
+    from asr.decoding.options import DecodingOptions, choose_head
+    from asr.errors import UserError
+    from asr.export import export_onnx, require_onnx
+    from asr.files import atomic_write
+    from asr.model import find_model, load_network
+
+    if file_format != "onnx":
+        raise UserError(f"--format: {file_format!r} is not onnx")
+    require_onnx()
+    folder = find_model(model)
+    network = load_network(folder)
+    graph = export_onnx(network, choose_head(network, DecodingOptions(head=head)), int8)
+    path = output
+    if path.suffix != SUFFIX or path.is_dir():
+        path = output / f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
+    with atomic_write(path, "wb") as stream:
+        stream.write(graph)
+    typer.echo(f"{path}: {len(graph) / 1e6:.1f} MB")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(export)

@@ -1,0 +1,80 @@
+"""The acoustic model run by onnxruntime: what ``--precision int8`` uses.
+
+The int8 graph is made from the model directory when it is first needed and kept in the user's cache
+folder, named after what it was made from; so it never goes stale and nobody needs to export anything.
+"""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from asr import __version__
+from asr.decoding.cache import cache_folder
+from asr.errors import UserError
+from asr.export import EMISSIONS, FRAMES, LENGTHS, WAVEFORMS, export_onnx, require_onnx
+from asr.files import atomic_write
+from asr.model import CONFIG, WEIGHTS, AcousticModel, ModelConfig, load_network, read_config, read_tokenizer
+from asr.tokenizer import Tokenizer
+
+
+class OnnxModel(AcousticModel):
+    """One head of a model; several threads may call it, each call computes on one core.
+
+    Attributes:
+        head: The head that the graph computes.
+    """
+
+    def __init__(self, graph: bytes, config: ModelConfig, tokenizer: Tokenizer, head: str) -> None:
+        """Take a graph as :func:`asr.export.export_onnx` makes it, and what it was made from."""
+        import onnxruntime
+
+        self.config = config
+        self.tokenizers = {head: tokenizer}
+        self.head = head
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(graph, settings, ["CPUExecutionProvider"])
+
+    def emissions(self, waveforms: Tensor, lengths: Tensor, head: str | None = None) -> tuple[Tensor, Tensor]:
+        """See :meth:`AcousticModel.emissions`."""
+        if head not in (None, self.head):
+            raise ValueError(f"this graph computes the head {self.head}, not {head}")
+        inputs = {WAVEFORMS: waveforms.numpy(), LENGTHS: lengths.numpy()}
+        emissions, frames = self._session.run([EMISSIONS, FRAMES], inputs)
+        # A graph gives at least one frame, of an utterance that has none as well.
+        longest = int(frames.max(initial=0))
+        return torch.from_numpy(emissions)[:, :longest], torch.from_numpy(frames)
+
+
+def load_int8(folder: Path, head: str | None = None) -> OnnxModel:
+    """A head of a model directory in int8; the default one without a name.
+
+    Raises:
+        UserError: the ``onnx`` extra is not installed, or the model cannot be had in int8.
+    """
+    require_onnx()
+    config = read_config(folder)
+    model = AcousticModel()
+    model.config = config
+    head = head or model.default_head
+    if head not in config.heads:
+        raise UserError(f"--head: {head!r} is not one of {', '.join(config.heads)}")
+    return OnnxModel(_int8_graph(folder, head), config, read_tokenizer(folder, head, config), head)
+
+
+def _int8_graph(folder: Path, head: str) -> bytes:
+    """From the cache where it was made before."""
+    key = hashlib.sha256(f"{__version__} {head}\n".encode())
+    for name in (CONFIG, WEIGHTS):
+        key.update((folder / name).read_bytes())
+    cached = cache_folder() / f"int8-{key.hexdigest()[:24]}.onnx"
+    with suppress(OSError):
+        return cached.read_bytes()
+    graph = export_onnx(load_network(folder), head, int8=True)
+    with suppress(UserError), atomic_write(cached, "wb") as stream:
+        stream.write(graph)
+    return graph
