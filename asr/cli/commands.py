@@ -6,6 +6,7 @@ import typer
 
 MODULES = (
     "transcribe",
+    "listen",
     "train",
     "pretrain",
     "average",

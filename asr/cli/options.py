@@ -8,7 +8,8 @@ import typer
 if TYPE_CHECKING:
     from asr.decoding.options import DecodingOptions
 
-PANEL = "Decoding"
+PANEL, LIVE = "Decoding", "Live"
+BATCH_SECONDS = 120.0
 
 DecoderFlag = Annotated[
     str | None,
@@ -50,6 +51,15 @@ NBestFlag = Annotated[
     int | None, typer.Option("--nbest", min=1, help="Hypotheses for each utterance.", rich_help_panel=PANEL)
 ]
 
+NoSpeechGateFlag = Annotated[
+    bool,
+    typer.Option(
+        "--no-speech-gate",
+        help="Look for words also where nobody seems to speak.",
+        rich_help_panel=PANEL,
+    ),
+]
+
 PrecisionFlag = Annotated[
     str, typer.Option("--precision", help="fp32, bf16 or int8.", rich_help_panel="Computing")
 ]
@@ -60,6 +70,14 @@ BatchSecondsFlag = Annotated[
     float,
     typer.Option(
         "--batch-seconds", min=1.0, help="Audio in a batch, in seconds.", rich_help_panel="Computing"
+    ),
+]
+LookAheadFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--look-ahead",
+        help="Seconds a bidirectional model hears beyond what it decides on (default: 1).",
+        rich_help_panel=LIVE,
     ),
 ]
 
@@ -76,6 +94,7 @@ def decoding_options(
     rescore: str | None,
     nbest: int | None,
     threads: int = 0,
+    no_speech_gate: bool = False,
 ) -> "DecodingOptions":
     """The shared flags as one record."""
     from asr.decoding.options import DecodingOptions
@@ -90,6 +109,7 @@ def decoding_options(
         rescore=rescore,
         nbest=nbest,
         threads=threads or cores(),
+        speech_gate=False if no_speech_gate else None,
         settings={key: value for key, value in settings.items() if value is not None},
     )
 

@@ -85,6 +85,7 @@ def transcribe(
     hotwords: flags.HotwordsFlag = None,
     rescore: flags.RescoreFlag = None,
     nbest: flags.NBestFlag = None,
+    no_speech_gate: flags.NoSpeechGateFlag = False,
     threads: flags.ThreadsFlag = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.", rich_help_panel=COMPUTING)] = "cpu",
     precision: flags.PrecisionFlag = "fp32",
@@ -139,13 +140,24 @@ def transcribe(
         from asr.transcriber import load_model
 
         options = flags.decoding_options(
-            decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, nbest, threads
+            decoder,
+            head,
+            lm,
+            lexicon,
+            beam_size,
+            lm_weight,
+            word_score,
+            hotwords,
+            rescore,
+            nbest,
+            threads,
+            no_speech_gate,
         )
         transcriber = load_model(model, options, device, precision)
         if stream:
             from asr.cli.live import stream_inputs
 
-            errors += stream_inputs(inputs, transcriber, options.threads, look_ahead, several=len(found) > 1)
+            errors += stream_inputs(inputs, transcriber, threads, look_ahead, several=len(found) > 1)
         else:
             makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
             errors += _run(jobs, transcriber, makers, options.threads, batch_seconds, several=len(found) > 1)
