@@ -1,6 +1,6 @@
 """Recordings of hours: memory, speed and what joining costs in words.
 
-    python benchmarks/long_audio.py data/dev-clean.jsonl [--hours 1 10] [--decoder beam] [--threads 0]
+    python benchmarks/long_audio.py data/dev-clean.jsonl [--hours 1 10] [options of asr transcribe]
 
 The utterances of a manifest are put end to end, again and again, into one FLAC file for each of the lengths.
 ``asr transcribe`` writes it as a process of its own: wall time from start to exit, and the greatest
@@ -42,11 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--hours", type=float, nargs="+", default=[1.0, 10.0])
-    parser.add_argument("--model", default="en")
-    parser.add_argument("--decoder", default="beam", help="greedy or beam")
-    parser.add_argument("--threads", type=int, default=0)
-    given = parser.parse_args()
-    options = ["--model", given.model, "--decoder", given.decoder, "--threads", str(given.threads)]
+    given, options = parser.parse_known_args()
     utterances = [utterance for utterance in read_manifest(given.manifest) if utterance.text]
     with tempfile.TemporaryDirectory() as name:
         longest = used(utterances, max(given.hours) * 3600)
