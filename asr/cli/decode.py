@@ -28,6 +28,7 @@ def decode(
     hotwords: flags.HotwordsFlag = None,
     rescore: flags.RescoreFlag = None,
     nbest: flags.NBestFlag = None,
+    no_speech_gate: flags.NoSpeechGateFlag = False,
     precision: flags.PrecisionFlag = "fp32",
     threads: flags.ThreadsFlag = 0,
     batch_seconds: flags.BatchSecondsFlag = 120.0,
@@ -38,7 +39,18 @@ def decode(
     from asr.manifest import write_manifest
 
     options = flags.decoding_options(
-        decoder, head, lm, lexicon, beam_size, lm_weight, word_score, hotwords, rescore, nbest, threads
+        decoder,
+        head,
+        lm,
+        lexicon,
+        beam_size,
+        lm_weight,
+        word_score,
+        hotwords,
+        rescore,
+        nbest,
+        threads,
+        no_speech_gate,
     )
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
     if not any(decoded.hypotheses):
