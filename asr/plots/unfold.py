@@ -341,7 +341,10 @@ def _draw_values(
 
 
 def _order(hidden: NDArray[np.float32], units: int) -> NDArray[np.int64]:
-    """The units that vary most from word to word, by the time at which they are furthest from their mean."""
+    """The units that vary most from word to word, by the time at which they are furthest from their mean.
+
+    The latest comes first, because rows are drawn from the bottom: the picture reads from top left.
+    """
     window = np.ones(SMOOTHING) / SMOOTHING
     slow = np.apply_along_axis(np.convolve, 0, hidden - hidden.mean(axis=0), window, "same")
     chosen = np.argsort(-slow.var(axis=0), kind="stable")[:units]
