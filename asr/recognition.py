@@ -68,12 +68,17 @@ def recognise(
             work = [
                 pool.submit(_recognise_batch, model, decode, utterances, head, batch) for batch in batches
             ]
-            for batch, done in zip(batches, work, strict=True):
-                found, failures = done.result()
-                for index, value in found.items():
-                    result.results[index] = value
-                result.failures += failures
-                advance(sum(item.duration for item in batch))
+            try:
+                for batch, done in zip(batches, work, strict=True):
+                    found, failures = done.result()
+                    for index, value in found.items():
+                        result.results[index] = value
+                    result.failures += failures
+                    advance(sum(item.duration for item in batch))
+            except BaseException:
+                # Ctrl-C too: what has not begun never will.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     finally:
         torch.set_num_threads(threads_before)
     return result

@@ -1,0 +1,116 @@
+"""Hypotheses of a manifest: in its order, whatever the batches and threads, and what failed is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from asr.manifest import Utterance, read_manifest
+from asr.model import Model
+from asr.recognition import recognise
+
+
+def emissions_of_each(emissions: Tensor, lengths: Tensor) -> list[Tensor]:
+    return [row[:length] for row, length in zip(emissions, lengths, strict=True)]
+
+
+@pytest.mark.parametrize(("seconds", "threads"), [(1.0, 1), (3.0, 2), (100.0, 1), (3.0, 5)])
+def test_results_come_in_order_and_do_not_depend_on_batches_or_threads(
+    make_model: Callable[..., Model], clips: Path, seconds: float, threads: int
+) -> None:
+    model, utterances = make_model(), read_manifest(clips)
+    expected = [recognise(model, emissions_of_each, [each], "characters").results[0] for each in utterances]
+    heard: list[float] = []
+    found = recognise(
+        model, emissions_of_each, utterances, "characters", seconds, threads, advance=heard.append
+    )
+    assert not found.failures
+    assert sum(heard) == pytest.approx(sum(each.duration for each in utterances))
+    for result, alone in zip(found.results, expected, strict=True):
+        torch.testing.assert_close(result, alone, atol=1e-5, rtol=0)
+
+
+def test_a_failure_names_its_file_and_leaves_the_others(
+    make_model: Callable[..., Model], clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.wav").write_text("no audio")
+    bad = [Utterance("gone", "gone.flac", 1.0), Utterance("text", str(tmp_path / "text.wav"), 1.0)]
+    utterances = [bad[0], *read_manifest(clips), bad[1]]
+    found = recognise(make_model(), emissions_of_each, utterances, "characters")
+    assert found.results[0] is None
+    assert found.results[-1] is None
+    assert all(result is not None for result in found.results[1:-1])
+    assert sorted("gone.flac" in line for line in found.failures) == [False, True]
+    assert sorted("text.wav" in line for line in found.failures) == [False, True]
+
+
+def test_an_exception_in_a_thread_comes_through_and_the_rest_is_not_done(
+    make_model: Callable[..., Model], clips: Path
+) -> None:
+    calls: list[int] = []
+
+    def decode(emissions: Tensor, lengths: Tensor) -> list[int]:
+        calls.append(len(lengths))
+        raise KeyboardInterrupt if len(calls) > 1 else ZeroDivisionError
+
+    threads = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError):
+        recognise(make_model(), decode, read_manifest(clips) * 20, "characters", batch_seconds=1.0)
+    assert len(calls) < 80  # of 160 batches
+    assert torch.get_num_threads() == threads
+
+
+def test_an_utterance_of_unknown_duration_is_read_whole(
+    make_model: Callable[..., Model], examples: Path
+) -> None:
+    (first, *_) = read_manifest(examples)
+    unknown = Utterance("x", first.audio_filepath, 0.0)
+    known, found = (
+        recognise(make_model(), emissions_of_each, [each], "characters").results[0]
+        for each in (first, unknown)
+    )
+    torch.testing.assert_close(found, known, atol=1e-5, rtol=0)
+
+
+def test_decode_writes_a_line_an_utterance_in_the_manifests_order(
+    run_asr: Any, model_directory: Path, clips: Path, tmp_path: Path
+) -> None:
+    done = run_asr("decode", model_directory, clips, "-o", tmp_path / "hyps.jsonl", "--batch-seconds", "3")
+    assert (done.status, done.stdout) == (0, "")
+    lines = [json.loads(line) for line in (tmp_path / "hyps.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [each.id for each in read_manifest(clips)]
+    assert all(isinstance(line["text"], str) for line in lines)
+    assert run_asr("decode", model_directory, clips).stdout == (tmp_path / "hyps.jsonl").read_text()
+
+
+def test_evaluate_is_decode_and_score(
+    run_asr: Any, model_directory: Path, clips: Path, tmp_path: Path
+) -> None:
+    evaluated = run_asr("evaluate", model_directory, clips, "--json", "-o", tmp_path / "hyps.jsonl")
+    assert evaluated.status == 0
+    found = json.loads(evaluated.stdout)
+    scored = json.loads(run_asr("score", clips, tmp_path / "hyps.jsonl", "--json").stdout)
+    keys = ("wer", "cer", "sentence_error_rate", "words", "substitutions", "deletions", "insertions")
+    assert {key: found[key] for key in (*keys, "utterances")} == {
+        key: scored[key] for key in (*keys, "utterances")
+    }
+
+
+def test_a_manifest_labelled_by_a_model_can_be_trained_on(
+    run_asr: Any, model_directory: Path, clips: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "labelled" / "m.jsonl"
+    done = run_asr("decode", model_directory, clips, "-o", "/dev/null", "--manifest-out", out)
+    assert done.status == 0, done.stderr
+    for labelled, original in zip(read_manifest(out), read_manifest(clips), strict=True):
+        assert Path(labelled.audio_filepath).resolve() == Path(original.audio_filepath).resolve()
+        assert (labelled.id, labelled.offset, labelled.duration) == (
+            original.id,
+            original.offset,
+            original.duration,
+        )
+        assert 0 <= labelled.confidence <= 1
