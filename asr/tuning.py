@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.confidence import calibrated, fit_calibration
@@ -19,13 +20,16 @@ from asr.decoding.rescoring import reorder, score_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.lm.rnn import RNNLM
+from asr.manifest import Utterance
+from asr.model import Model
+from asr.recognition import recognise
 from asr.scoring.calibration import WordOutcomes, expected_calibration_error, word_outcomes
 from asr.scoring.measures import Evaluation, evaluate
 from asr.transcript import Hypothesis
 
 FIRST_STEPS = {"lm_weight": 0.5, "prior_scale": 0.2, "word_score": 0.8}
-RESCORING_STEPS = {"mix": 0.2, "lm_weight": 0.4}
-LOWEST = {"lm_weight": 0.0, "prior_scale": 0.0, "mix": 0.0}
+RESCORING_STEPS = {"mix": 0.2, "lm_scale": 0.2}
+LOWEST = {"lm_weight": 0.0, "prior_scale": 0.0, "mix": 0.0, "lm_scale": 0.0}
 HIGHEST = {"mix": 1.0}
 HALVINGS = 2
 
@@ -103,6 +107,41 @@ def measure_with(
     return measure
 
 
+def compute_emissions(
+    model: Model,
+    utterances: Sequence[Utterance],
+    head: str,
+    threads: int,
+    advance: Callable[[float], None] = lambda seconds: None,
+) -> tuple[list[NDArray[np.float32]], list[str]]:
+    """Emissions ``(frames, vocabulary)`` and texts of the utterances that can be read.
+
+    Args:
+        model: The network.
+        utterances: Each with its audio file and text.
+        head: CTC head.
+        threads: Batches worked on at once.
+        advance: Told how many seconds of audio are done.
+
+    Raises:
+        UserError: none can be read.
+    """
+
+    def unpadded(emissions: Tensor, frames: Tensor) -> list[NDArray[np.float32]]:
+        pairs = zip(emissions.numpy(), frames.tolist(), strict=True)
+        return [np.ascontiguousarray(each[:count]) for each, count in pairs]
+
+    found = recognise(model, unpadded, utterances, head, threads=threads, advance=advance)
+    pairs = [
+        (each, utterance.text or "")
+        for each, utterance in zip(found.results, utterances, strict=True)
+        if each is not None
+    ]
+    if not pairs:
+        raise UserError(f"none of the audio can be read; e.g. {found.failures[0]}")
+    return [each for each, _ in pairs], [text for _, text in pairs]
+
+
 class ScoredLists:
     """N-best lists whose words a recurrent and an n-gram model have scored, each of them once."""
 
@@ -120,14 +159,14 @@ class ScoredLists:
         self._scores = [score_words(hypotheses, rnn, ngram) for hypotheses in nbests]
 
     def reordered(self, weights: dict[str, float]) -> list[list[Hypothesis]]:
-        """The lists in the order that ``mix`` and ``lm_weight`` give them."""
+        """The lists in the order that ``mix`` and ``lm_scale`` give them."""
         return [
-            reorder(hypotheses, words, self._searched_weight, weights["mix"], weights["lm_weight"])
+            reorder(hypotheses, words, self._searched_weight, weights["mix"], weights["lm_scale"])
             for hypotheses, words in zip(self._nbests, self._scores, strict=True)
         ]
 
     def measure(self, references: Sequence[str]) -> Callable[[dict[str, float]], float]:
-        """The word error rate of ``mix`` and ``lm_weight``."""
+        """The word error rate of ``mix`` and ``lm_scale``."""
         return lambda weights: _evaluation(references, self.reordered(weights)).score().wer
 
 

@@ -54,7 +54,7 @@ def test_a_share_stays_between_none_and_all() -> None:
         tried.append(weights["mix"])
         return -weights["mix"]
 
-    best = pattern_search(more_is_better, {"mix": 0.5, "lm_weight": 1.0}, first_steps=RESCORING_STEPS)
+    best = pattern_search(more_is_better, {"mix": 0.5, "lm_scale": 1.0}, first_steps=RESCORING_STEPS)
     assert max(tried) == best.weights["mix"] == 1.0
 
 

@@ -29,8 +29,6 @@ def tune(
 
     With a recurrent LM its share and weight are chosen too; the confidences of words are calibrated.
     """
-    import numpy as np
-
     from asr import tuning
     from asr.cli.progress import show_progress
     from asr.decoding.options import (
@@ -48,7 +46,6 @@ def tune(
     from asr.lm.rnn import load_rnn_lm
     from asr.manifest import evenly_spread, read_manifest
     from asr.model import find_model, load_network, write_config
-    from asr.recognition import recognise
 
     folder = find_model(model)
     network = load_network(folder)
@@ -74,25 +71,9 @@ def tune(
         raise UserError(f"{manifest}: no utterance has a text to compare with")
     seconds = sum(utterance.duration for utterance in chosen)
     with show_progress("computing emissions", seconds, "seconds") as advance:
-        found = recognise(
-            network,
-            lambda emissions, frames: [
-                np.ascontiguousarray(each[:count])
-                for each, count in zip(emissions.numpy(), frames, strict=True)
-            ],
-            chosen,
-            chosen_head,
-            threads=options.threads,
-            advance=advance,
+        emissions, references = tuning.compute_emissions(
+            network, chosen, chosen_head, options.threads, advance
         )
-    pairs = [
-        (each, utterance.text or "")
-        for each, utterance in zip(found.results, chosen, strict=True)
-        if each is not None
-    ]
-    if not pairs:
-        raise UserError(f"{manifest}: none of its audio can be read; e.g. {found.failures[0]}")
-    emissions, references = [each for each, _ in pairs], [text for _, text in pairs]
     for source, name in ((lm, "lm"), (lexicon, "lexicon.txt"), (rescoring_lm, "rescoring_lm")):
         if source is not None:
             tuning.install(source, folder / name)
@@ -118,8 +99,7 @@ def tune(
     if rnn is not None:
         ngram = NGram.load(folder / "lm")
         scored = tuning.ScoredLists(nbests, rnn, ngram, config.lm_weight)
-        weight = config.lm_weight if rescoring.lm_weight is None else rescoring.lm_weight
-        start = {"mix": rescoring.mix, "lm_weight": weight}
+        start = {"mix": rescoring.mix, "lm_scale": rescoring.lm_scale}
         best = tuning.pattern_search(scored.measure(references), start, tell, tuning.RESCORING_STEPS)
         nbests = scored.reordered(best.weights)
         kept = {name: round(value, 4) for name, value in best.weights.items()}

@@ -20,12 +20,12 @@ class RescoringConfig:
 
     Attributes:
         mix: Share of the recurrent model in each word's probability; the n-gram has the rest.
-        lm_weight: Weight of the mixed model; None for that of the n-gram in the search.
+        lm_scale: Weight of the mixed model, as a multiple of the n-gram's in the search.
         nbest: Hypotheses of the search that are scored anew.
     """
 
     mix: float = 0.5
-    lm_weight: float | None = None
+    lm_scale: float = 1.0
     nbest: int = 30
 
 
@@ -67,7 +67,7 @@ def reorder(
     scores: Sequence[WordScores],
     searched_weight: float,
     mix: float,
-    lm_weight: float | None = None,
+    lm_scale: float = 1.0,
 ) -> list[Hypothesis]:
     """Put the interpolation of both models in the place of the n-gram, and sort again.
 
@@ -78,13 +78,13 @@ def reorder(
         scores: Of :func:`score_words`.
         searched_weight: Weight with which the n-gram was used.
         mix: Share of the recurrent model in the probability of a word.
-        lm_weight: Weight of the interpolation; ``searched_weight`` without it.
+        lm_scale: Weight of the interpolation, as a multiple of ``searched_weight``.
     """
-    weight = searched_weight if lm_weight is None else lm_weight
     rescored = [
         replace(
             hypothesis,
-            score=hypothesis.score + weight * words.mixed(mix) - searched_weight * float(words.ngram.sum()),
+            score=hypothesis.score
+            + searched_weight * (lm_scale * words.mixed(mix) - float(words.ngram.sum())),
         )
         for hypothesis, words in zip(hypotheses, scores, strict=True)
     ]
@@ -100,4 +100,4 @@ def rescore(
 ) -> list[Hypothesis]:
     """Score an n-best list anew: :func:`score_words`, then :func:`reorder`."""
     scores = score_words(hypotheses, rnn, ngram)
-    return reorder(hypotheses, scores, searched_weight, config.mix, config.lm_weight)
+    return reorder(hypotheses, scores, searched_weight, config.mix, config.lm_scale)

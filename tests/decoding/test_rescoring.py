@@ -59,8 +59,8 @@ def test_an_empty_hypothesis_has_only_its_end() -> None:
 
 def test_a_higher_weight_of_the_mixed_model_favours_what_it_likes() -> None:
     ngram, rnn = Fixed({"A": -1, "B": -2, "C": -1.8}), Fixed({"A": -1, "B": -2, "C": -1.8})
-    equal = rescore(NBEST, rnn, ngram, 1.0, RescoringConfig(mix=0.5, lm_weight=1.0))
+    equal = rescore(NBEST, rnn, ngram, 1.0, RescoringConfig(mix=0.5, lm_scale=1.0))
     assert [each.score for each in equal] == pytest.approx([-10.0, -10.5])
-    heavy = rescore(NBEST, rnn, ngram, 1.0, RescoringConfig(mix=0.5, lm_weight=6.0))
+    heavy = rescore(NBEST, rnn, ngram, 1.0, RescoringConfig(mix=0.5, lm_scale=6.0))
     assert [each.text for each in heavy] == ["A C", "A B"]
     assert heavy[1].score == pytest.approx(-10.0 + 5.0 * (-1 - 2 - 1), abs=1e-4)

@@ -55,7 +55,7 @@ def test_a_recurrent_model_goes_into_the_directory_and_is_used(
     assert done.status == 0, done.stderr
     assert "rescored" in done.stdout
     kept = decoding(copied_model)["rescoring"]
-    assert 0 <= kept["mix"] <= 1 and kept["lm_weight"] >= 0
+    assert 0 <= kept["mix"] <= 1 and kept["lm_scale"] >= 0
     assert {path.name for path in (copied_model / "rescoring_lm").iterdir()} == {
         path.name for path in recurrent_lm.iterdir()
     }
