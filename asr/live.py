@@ -42,7 +42,8 @@ def open_pipe(stream: BinaryIO, raw: RawFormat | None, warn: Warn) -> Iterator[A
     Raises:
         UserError: this is no audio that can be read here.
     """
-    pipe = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore
+    given: Any = stream
+    pipe: io.BufferedReader = given if isinstance(stream, io.BufferedReader) else io.BufferedReader(given)
     if raw is not None:
         yield _reader(pipe, AudioInfo(_UNKNOWN, raw.sample_rate, raw.channels), (1, 16))
     elif pipe.peek(4)[:4] == b"RIFF":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import typer
@@ -143,7 +143,7 @@ def latency_line(stream: Stream) -> str:
 
 
 def _open(recording: Recording, rate: int, warn: "Warn") -> "AbstractContextManager[AudioReader]":
-    source = recording.source
+    source: Any = recording.source
     if hasattr(source, "read"):
         return open_pipe(source, recording.raw, warn)
     if isinstance(source, str | os.PathLike) and Path(source).is_fifo():
