@@ -1,12 +1,14 @@
 """Training speed, side by side in one run: ours, packed sequences, and the processor's limit.
 
-    python benchmarks/training_speed.py [--steps 12] [--corpus MANIFEST]
+    python benchmarks/training_speed.py [--steps 12] [--corpus MANIFEST] [--speechbrain PYTHON]
 
 Every row is the whole training step (reading, augmentation, features, network, CTC, update) of the same
 3 x 320 BiLSTM on the same ragged batches of noise of 2 to 16 s, unless ``--corpus`` names real speech:
 
 - ours, bf16 and fp32: one single-threaded process a core, as ``asr train`` starts them;
 - packed: the recurrent layers as packed bidirectional ``nn.LSTM`` in fp32, one process of all threads;
+- SpeechBrain, where ``--speechbrain`` names a Python that has it: its own LSTM + CTC training step in fp32
+  (see ``speechbrain_peer.py``), one process of all threads, on the same batches, already read and varied;
 - limit: the step's floating-point operations at the rate of a 2048-cubed matrix product.
 
 The result is a Markdown table on stdout.
@@ -15,6 +17,7 @@ The result is a Markdown table on stdout.
 import argparse
 import json
 import os
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -121,6 +124,30 @@ def run(recipe: Recipe, processes: int, packed: bool, steps: int, folder: Path) 
     return found
 
 
+def run_speechbrain(python: str, recipe: Recipe, steps: int, threads: int, folder: Path) -> dict[str, float]:
+    """The row of the peer, whose Python may be of another environment."""
+    trainer = Trainer(recipe, folder, Ranks())
+    folder.mkdir()
+    for number, plan in enumerate(trainer._plan(1)[: steps + WARM_UP]):
+        (batch,) = trainer._batches([plan])
+        targets, target_lengths = batch.targets["characters"]
+        tensors = {"waveforms": batch.waveforms, "lengths": batch.lengths}
+        torch.save(tensors | {"targets": targets, "target_lengths": target_lengths}, folder / f"{number}.pt")
+    network = {
+        "mel_bins": recipe.frontend.mel_bins,
+        "channels": recipe.encoder.channels,
+        "layers": recipe.encoder.layers,
+        "hidden_size": recipe.encoder.hidden_size,
+        "tokens": trainer.model.heads["characters"].output.out_features,
+    }
+    (folder / "network.json").write_text(json.dumps(network))
+    script = Path(__file__).with_name("speechbrain_peer.py")
+    command = [python, script, folder, "--threads", str(threads), "--warm-up", str(WARM_UP)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def operations_per_second_of_audio(recipe: Recipe) -> float:
     """Floating-point operations of a training step for a second of audio: forward once, backward twice."""
     stack = RecurrentStack(recipe.encoder, recipe.encoder.channels * recipe.frontend.mel_bins // 4)
@@ -164,6 +191,10 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--corpus", help="manifest of real speech instead of noise")
+    parser.add_argument(
+        "--speechbrain", metavar="PYTHON", help="a Python that has speechbrain: its training step too"
+    )
+    parser.add_argument("overrides", nargs="*", help="of the recipe, as encoder.hidden_size=32 for a trial")
     options = parser.parse_args()
     cores = usable_cores()
     torch.set_num_threads(cores)
@@ -177,7 +208,7 @@ def main() -> None:
         )
 
         def recipe(*overrides: str) -> Recipe:
-            return load_recipe(folder / "recipe.yaml", overrides)
+            return load_recipe(folder / "recipe.yaml", [*overrides, *options.overrides])
 
         bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
         rates = {"fp32": matrix_product_rate(torch.float32)}
@@ -192,15 +223,20 @@ def main() -> None:
         rows[f"packed nn.LSTM, fp32, one process of {cores} threads"] = run(
             recipe("training.precision=fp32"), 1, True, max(2, options.steps // 6), folder
         )
+        reference = rows[next(reversed(rows))]["speed"]
+        if options.speechbrain:
+            rows[f"SpeechBrain, fp32, one process of {cores} threads"] = run_speechbrain(
+                options.speechbrain, recipe(), max(2, options.steps // 2), cores, folder / "speechbrain"
+            )
         operations = operations_per_second_of_audio(recipe())
-    reference = rows[next(reversed(rows))]["speed"]
     limit = max(rates.values()) / operations
     print("| training step, 3 x 320 BiLSTM | s of audio / s | against packed | of the limit | input | loss |")
     print("|---|---|---|---|---|---|")
     for label, row in rows.items():
+        input_share = f"{row['loading']:.1%}" if "loading" in row else ""
         print(
             f"| {label} | {row['speed']:.0f} | {row['speed'] / reference:.1f} x | {row['speed'] / limit:.0%} "
-            f"| {row['loading']:.1%} | {row['loss']:.3f} |"
+            f"| {input_share} | {row['loss']:.3f} |"
         )
     for precision, rate in rates.items():
         speed = rate / operations

@@ -30,6 +30,22 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.parametrize("bidirectional", ["true", "false"])
+@pytest.mark.parametrize("cell", ["cell=rnn", "cell=rnn encoder.nonlinearity=relu", "cell=lstm", "cell=gru"])
+def test_every_cell_learns_and_decodes(
+    train: Train, run_asr: Callable[..., Any], clips: Path, cell: str, bidirectional: str
+) -> None:
+    shape = (*f"encoder.{cell}".split(), f"encoder.bidirectional={bidirectional}")
+    steps = ("schedule.steps=40", "training.evaluate_every=20", "training.checkpoint_minutes=10")
+    run = train("run", *PLAIN, *shape, *steps, "optimizer.lr=1e-2")
+    first, last = (line["loss"] for line in run.log() if "loss" in line)
+    assert last < first
+    assert math.isfinite(run.evaluations()[-1]["wer_characters"])
+    decoded = run_asr("decode", run.folder / "model", clips)
+    assert decoded.status == 0, decoded.stderr
+    assert len(decoded.stdout.splitlines()) == 8
+
+
 def test_eight_clips_are_learned_by_heart(recipe_file: Path, tmp_path: Path, examples: Path) -> None:
     """The slowest test here: the whole road from audio to words must be able to reach no errors."""
     recipe = load_recipe(
