@@ -118,22 +118,28 @@ def fit(name: str, utterances: Sequence[Utterance], clips: int) -> None:
     """Fit a threshold for each head and write them into ``config.yaml``."""
     folder = find_model(name)
     model = load_network(folder)
+    heads = list(model.config.heads)
     waveforms = [hear(utterance) for utterance in utterances]
-    thresholds = {}
-    for head in model.config.heads:
 
-        def evidence(waveform: Tensor, head: str = head) -> list[Stretch]:
-            with torch.inference_mode():
-                emissions, _ = model.emissions(waveform[None], torch.tensor([len(waveform)]), head)
-            return list(stretches(emissions[0], model.frame_shift))
+    def evidence(waveform: Tensor) -> list[list[Stretch]]:
+        """The stretches that each head hears."""
+        with torch.inference_mode():
+            features, frames = model.frontend(waveform[None], torch.tensor([len(waveform)]))
+            logits, _ = model.logits(features, frames, heads)
+        return [list(stretches(each[0].log_softmax(-1), model.frame_shift)) for each in logits]
 
-        speech = [
-            evidence(change(waveform, np.random.default_rng([FIT, number])))
-            for change in CONDITIONS.values()
-            for number, waveform in enumerate(waveforms)
-        ]
-        nothing = [evidence(torch.from_numpy(clip)) for _, clip in draw_clips(FITTED, clips, FIT)]
-        thresholds[head] = fit_threshold(speech, nothing)
+    speech = [
+        evidence(change(waveform, np.random.default_rng([FIT, number])))
+        for change in CONDITIONS.values()
+        for number, waveform in enumerate(waveforms)
+    ]
+    nothing = [evidence(torch.from_numpy(clip)) for _, clip in draw_clips(FITTED, clips, FIT)]
+    thresholds = {
+        head: fit_threshold(own_speech, own_nothing)
+        for head, own_speech, own_nothing in zip(
+            heads, zip(*speech, strict=True), zip(*nothing, strict=True), strict=True
+        )
+    }
     config = read_config(folder)
     config.decoding[SETTING] = thresholds
     write_config(folder, config)
