@@ -126,9 +126,9 @@ def load_gate(model: "AcousticModel", head: str, options: "DecodingOptions") -> 
 def fit_threshold(speech: Iterable[Sequence[Stretch]], nothing: Iterable[Sequence[Stretch]]) -> float:
     """A threshold between speech and what is none.
 
-    On a logarithmic scale it lies two fifths of the way from the evidence that 95 % of the clips without speech
-    stay below to the one that 95 % of the seconds of speech exceed: the voices that a model knows make it
-    surer than others will.
+    On a logarithmic scale it lies two fifths of the way from the evidence that 95 % of the clips without
+    speech stay below to the one that 95 % of the seconds of speech exceed: the voices that a model knows
+    make it surer than others will.
 
     Args:
         speech: Stretches of each of many utterances.
