@@ -220,8 +220,8 @@ def _interpolate(features: Tensor, position: Tensor) -> Tensor:
     upper = (lower + 1).clamp(max=frames - 1)
     start = torch.arange(batch, device=features.device).unsqueeze(1) * frames
     flat = features.reshape(-1, bins)
-    values = [flat.index_select(0, (start + index).flatten()) for index in (lower, upper)]
-    return torch.lerp(*values, (position - lower).reshape(-1, 1)).view_as(features)
+    at_lower, at_upper = (flat.index_select(0, (start + index).flatten()) for index in (lower, upper))
+    return torch.lerp(at_lower, at_upper, (position - lower).reshape(-1, 1)).view_as(features)
 
 
 def _read_sounds(manifest: str, sample_rate: int) -> list[Tensor]:

@@ -138,11 +138,11 @@ def run_speechbrain(python: str, recipe: Recipe, steps: int, threads: int, folde
         "channels": recipe.encoder.channels,
         "layers": recipe.encoder.layers,
         "hidden_size": recipe.encoder.hidden_size,
-        "tokens": trainer.model.heads["characters"].output.out_features,
+        "tokens": len(trainer.model.tokenizers["characters"].tokens),
     }
     (folder / "network.json").write_text(json.dumps(network))
     script = Path(__file__).with_name("speechbrain_peer.py")
-    command = [python, script, folder, "--threads", str(threads), "--warm-up", str(WARM_UP)]
+    command = [python, str(script), str(folder), "--threads", str(threads), "--warm-up", str(WARM_UP)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -53,7 +53,7 @@ def level(waveform: Tensor) -> float:
     return 10 * math.log10(float(waveform.square().mean()))
 
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "reverberation": ReverberationConfig(probability=1),
     "noise": NoiseConfig(probability=1),
     "telephone": 1.0,
