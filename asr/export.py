@@ -7,7 +7,7 @@ quantised as they come (onnxruntime's ``DynamicQuantizeLSTM`` and ``DynamicQuant
 end, the convolutions and the head, a few percent of the work, stay in float32.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,7 +60,7 @@ def export_onnx(model: Model, head: str | None = None, int8: bool = False) -> by
     layers: list[Any] = list(model.encoder.recurrent.layers)
     for layer in layers[: model.config.heads[head].layer or len(layers)]:
         x = _layer(graph, layer, x, valid, int8)
-    x = _head(graph, model.heads[head], x)
+    x = _head(graph, cast("CTCHead", model.heads[head]), x)
     graph.add("Transpose", x, perm=[1, 0, 2], output=EMISSIONS)
     graph.add("Identity", lengths, output=FRAMES)
     metadata = {
@@ -215,10 +215,9 @@ def _subsampling(
         stacked = graph.add("Reshape", padded, graph.constant([0, -1, layer.output_size]))
         return stacked, _divided(graph, lengths, layer.factor)
     flat = layer.dimensions == 1
+    convolutions = cast("tuple[nn.Conv2d, nn.Conv2d]", (layer.first, layer.second))
     x = graph.add("Transpose", x, perm=[0, 2, 1]) if flat else graph.add("Unsqueeze", x, graph.constant([1]))
-    for index, (convolution, stride) in enumerate(
-        zip((layer.first, layer.second), layer.strides, strict=True)
-    ):
+    for index, (convolution, stride) in enumerate(zip(convolutions, layer.strides, strict=True)):
         if index:
             # Time is the last dimension of a 1-D convolution and the last but one of a 2-D one.
             by_time = graph.add("Transpose", x, perm=[0, 2, 1] if flat else [0, 2, 1, 3])
@@ -228,7 +227,7 @@ def _subsampling(
             "Conv",
             x,
             graph.constant(_array(convolution.weight)),
-            graph.constant(_array(convolution.bias)),
+            graph.constant(_array(cast("Tensor", convolution.bias))),
             strides=[stride, 2][:dimensions],
             pads=[1] * 2 * dimensions,
         )

@@ -62,8 +62,10 @@ def tune(
     )
     chosen_head = choose_head(network, options)
     # What is missing or does not fit is told before anything is written.
-    given = {key: str(value) for key, value in (("lm", lm), ("lexicon", lexicon)) if value is not None}
-    decoder_builder(folder, network, replace(options, **given))
+    given = replace(
+        options, lm=None if lm is None else str(lm), lexicon=None if lexicon is None else str(lexicon)
+    )
+    decoder_builder(folder, network, given)
     if rnn is not None and lm is None and not (folder / "lm").is_dir():
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     chosen = evenly_spread([utterance for utterance in read_manifest(manifest) if utterance.text], utterances)
