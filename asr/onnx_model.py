@@ -14,8 +14,9 @@ from torch import Tensor
 from asr import __version__
 from asr.decoding.cache import cache_folder
 from asr.errors import UserError
-from asr.export import EMISSIONS, FRAMES, LENGTHS, WAVEFORMS, export_onnx, require_onnx
+from asr.export import EMISSIONS, FEATURES, FRAMES, LENGTHS, export_onnx, require_onnx
 from asr.files import atomic_write
+from asr.frontend import Frontend
 from asr.model import CONFIG, WEIGHTS, AcousticModel, ModelConfig, load_network, read_config, read_tokenizer
 from asr.tokenizer import Tokenizer
 
@@ -28,12 +29,13 @@ class OnnxModel(AcousticModel):
     """
 
     def __init__(self, graph: bytes, config: ModelConfig, tokenizer: Tokenizer, head: str) -> None:
-        """Take a graph as :func:`asr.export.export_onnx` makes it, and what it was made from."""
+        """Take a graph of features as :func:`asr.export.export_onnx` makes it, and what it was made from."""
         import onnxruntime
 
         self.config = config
         self.tokenizers = {head: tokenizer}
         self.head = head
+        self._frontend = Frontend(config.frontend)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
@@ -43,11 +45,11 @@ class OnnxModel(AcousticModel):
         """See :meth:`AcousticModel.emissions`."""
         if head not in (None, self.head):
             raise ValueError(f"this graph computes the head {self.head}, not {head}")
-        inputs = {WAVEFORMS: waveforms.numpy(), LENGTHS: lengths.numpy()}
-        emissions, frames = self._session.run([EMISSIONS, FRAMES], inputs)
-        # A graph gives at least one frame, of an utterance that has none as well.
-        longest = int(frames.max(initial=0))
-        return torch.from_numpy(emissions)[:, :longest], torch.from_numpy(frames)
+        features, frames = self._frontend(waveforms, lengths)
+        if not features.shape[1]:
+            return features.new_zeros(len(features), 0, len(self.tokenizers[self.head].tokens)), frames
+        inputs = {FEATURES: features.numpy(), LENGTHS: frames.numpy()}
+        return tuple(map(torch.from_numpy, self._session.run([EMISSIONS, FRAMES], inputs)))
 
 
 def load_int8(folder: Path, head: str | None = None) -> OnnxModel:
@@ -74,7 +76,7 @@ def _int8_graph(folder: Path, head: str) -> bytes:
     cached = cache_folder() / f"int8-{key.hexdigest()[:24]}.onnx"
     with suppress(OSError):
         return cached.read_bytes()
-    graph = export_onnx(load_network(folder), head, int8=True)
+    graph = export_onnx(load_network(folder), head, int8=True, source=FEATURES)
     with suppress(UserError), atomic_write(cached, "wb") as stream:
         stream.write(graph)
     return graph

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from asr.errors import UserError
-from asr.export import export_onnx
+from asr.export import export_onnx, quantise
 from asr.model import HeadConfig, save_network
+from asr.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
     from asr.model import Model
@@ -45,14 +45,16 @@ def speech_like(lengths: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     return waveforms, torch.tensor(lengths)
 
 
-def assert_same(model: "Model", graph: bytes, lengths: tuple[int, ...] = LENGTHS, head: str = "") -> None:
+def assert_same(
+    model: "Model", graph: bytes, lengths: tuple[int, ...] = LENGTHS, head: str = "", tolerance: float = 1e-4
+) -> None:
     waveforms, samples = speech_like(lengths)
     with torch.inference_mode():
         expected, frames = model.emissions(waveforms, samples, head or None)
     emissions, found = run(graph, waveforms, samples)
     assert found.tolist() == frames.tolist()
     for ours, theirs, length in zip(emissions, expected.numpy(), frames.tolist(), strict=True):
-        np.testing.assert_allclose(ours[:length], theirs[:length], atol=1e-4, rtol=0)
+        np.testing.assert_allclose(ours[:length], theirs[:length], atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize(("cell", "bidirectional"), product(CELLS, (True, False)))
@@ -112,23 +114,47 @@ def test_the_file_says_what_its_outputs_mean(make_model: MakeModel) -> None:
     assert float(metadata["frame_shift"]) == pytest.approx(0.04)
 
 
-@pytest.mark.parametrize("shape", [{}, {"bidirectional": False}, {"projection": 16}])
+@pytest.mark.parametrize("shape", [{}, {"bidirectional": False}, {"projection": 16}, {"cell": "gru"}])
 def test_int8_is_near_fp32_and_smaller(make_model: MakeModel, shape: dict[str, Any]) -> None:
     model = make_model(hidden_size=64, **shape)
     graph = export_onnx(model, int8=True)
-    assert len(graph) < 0.5 * len(export_onnx(model))
-    waveforms, lengths = speech_like(LENGTHS)
+    sizes = [len(export_onnx(model, int8=int8, source="features")) for int8 in (True, False)]
+    assert sizes[0] < 0.45 * sizes[1]
+    assert_same(model, graph, tolerance=0.05)
+    with pytest.raises(AssertionError):
+        assert_same(model, graph)
+
+
+def test_a_rounded_weight_is_off_by_half_a_step_at_most() -> None:
+    weights = np.random.default_rng(1).standard_normal((2, 6, 21)).astype(np.float32)
+    weights[0, 0] = 0
+    integers, scales = quantise(weights)
+    back = (integers * scales).reshape(2, 6, -1)[..., :21]
+    steps = np.broadcast_to(scales, integers.shape).reshape(2, 6, -1)[..., :21]
+    assert (np.abs(back - weights) <= 0.5001 * steps).all()
+
+
+def test_features_instead_of_waveforms(make_model: MakeModel) -> None:
+    model = make_model()
+    waveforms, samples = speech_like((16_000, 9_999, 400))
     with torch.inference_mode():
-        expected, frames = model.emissions(waveforms, lengths)
-    emissions, found = run(graph, waveforms, lengths)
+        features, lengths = model.frontend(waveforms, samples)
+        expected, frames = model.emissions(waveforms, samples)
+    session = onnxruntime.InferenceSession(export_onnx(model, source="features"))
+    inputs = {"features": features.numpy(), "lengths": lengths.numpy()}
+    emissions, found = session.run(None, inputs)
     assert found.tolist() == frames.tolist()
-    difference = np.abs(emissions[0, : found[0]] - expected[0, : found[0]].numpy())
-    assert 0 < difference.max() < 0.2
+    for ours, theirs, length in zip(emissions, expected.numpy(), frames.tolist(), strict=True):
+        np.testing.assert_allclose(ours[:length], theirs[:length], atol=1e-4, rtol=0)
 
 
-def test_int8_of_other_cells_is_refused(make_model: MakeModel) -> None:
-    with pytest.raises(UserError, match="no int8 kernel for gru"):
-        export_onnx(make_model(cell="gru"), int8=True)
+def test_shorter_than_a_frame_in_int8(make_model: MakeModel) -> None:
+    model = make_model()
+    graph = export_onnx(model, int8=True, source="features")
+    int8 = OnnxModel(graph, model.config, model.tokenizers["characters"], "characters")
+    emissions, frames = int8.emissions(torch.zeros(2, 399), torch.tensor([399, 0]))
+    assert emissions.shape == (2, 0, 29)
+    assert frames.tolist() == [0, 0]
 
 
 def test_export_writes_a_file_or_into_a_folder(
@@ -144,7 +170,7 @@ def test_export_writes_a_file_or_into_a_folder(
 
 
 def test_mistakes_are_one_line(run_asr: Callable[..., Any], model_directory: Path, tmp_path: Path) -> None:
-    for arguments in (["--format", "coreml"], ["--head", "none"]):
+    for arguments in (["--format", "coreml"], ["--head", "none"], ["--input", "text"]):
         ran = run_asr("export", model_directory, "-o", tmp_path / "a.onnx", *arguments)
         assert ran.status == 1
         assert ran.stderr.count("\n") == 1

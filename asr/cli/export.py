@@ -11,7 +11,8 @@ SUFFIX = ".onnx"
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory, or en.")],
     file_format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="Weights of LSTM layers as 8-bit integers.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Weights of recurrent layers in 8 bits.")] = False,
+    source: Annotated[str, typer.Option("--input", help="waveforms or features.")] = "waveforms",
     head: Annotated[
         str | None, typer.Option("--head", help="CTC head (default: the one that is decoded).")
     ] = None,
@@ -19,7 +20,7 @@ def export(
         Path, typer.Option("--output", "-o", metavar="FILE|FOLDER", help="A name in .onnx, or a folder.")
     ] = Path(),
 ) -> None:
-    """Write the network as one file that takes waveforms and gives log-probabilities of its tokens."""
+    """Write the network as one file, from waveforms (or features) to log-probabilities of its tokens."""
     from asr.decoding.options import DecodingOptions, choose_head
     from asr.errors import UserError
     from asr.export import export_onnx, require_onnx
@@ -31,7 +32,7 @@ def export(
     require_onnx()
     folder = find_model(model)
     network = load_network(folder)
-    graph = export_onnx(network, choose_head(network, DecodingOptions(head=head)), int8)
+    graph = export_onnx(network, choose_head(network, DecodingOptions(head=head)), int8, source)
     path = output
     if path.suffix != SUFFIX or path.is_dir():
         path = output / f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
