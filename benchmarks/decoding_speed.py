@@ -69,11 +69,10 @@ def main() -> None:
             peer = flashlight_decoder(tokenizer, trie.words, language_model, each, Path(name))
             decoders[f"flashlight, beam {size}"] = lambda emissions, peer=peer: peer(emissions)[0]
         for size, each in configs.items():
-            for label, one in (
-                ("sums of alignments", each),
-                ("best alignments", replace(each, sum_alignments=False)),
-            ):
-                decoders[f"ours, beam {size}, {label}"] = best_text(BeamDecoder(tokenizer, one, lm, trie))
+            best = replace(each, sum_alignments=False)
+            for label, one in (("sums of alignments", each), ("best alignments", best)):
+                decoder = BeamDecoder(tokenizer, one, lm=lm, lexicon=trie)
+                decoders[f"ours, beam {size}, {label}"] = best_text(decoder)
         print(f"{len(heard)} utterances, {seconds / 60:.1f} minutes; one thread; {len(trie.words):,} words\n")
         print(f"characters, LM weight {given.lm_weight}, word score {given.word_score}\n")
         emissions = {each.id: with_separator(array, tokenizer) for each, array in heard}
