@@ -49,7 +49,8 @@ class OnnxModel(AcousticModel):
         if not features.shape[1]:
             return features.new_zeros(len(features), 0, len(self.tokenizers[self.head].tokens)), frames
         inputs = {FEATURES: features.numpy(), LENGTHS: frames.numpy()}
-        return tuple(map(torch.from_numpy, self._session.run([EMISSIONS, FRAMES], inputs)))
+        emissions, counts = self._session.run([EMISSIONS, FRAMES], inputs)
+        return torch.from_numpy(emissions), torch.from_numpy(counts)
 
 
 def load_int8(folder: Path, head: str | None = None) -> OnnxModel:
