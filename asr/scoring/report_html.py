@@ -92,7 +92,7 @@ def _clips(report: Report) -> dict[str, Clip]:
 
 def _number(value: Any) -> float:
     """A manifest's number; 0 where there is none, or something else."""
-    return value if isinstance(value, int | float) else 0.0
+    return value if isinstance(value, int | float) and value else 0
 
 
 def _groups(report: Report) -> dict[str, list[dict[str, Any]]]:
