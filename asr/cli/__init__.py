@@ -21,7 +21,11 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's is one line on stderr and exit status 1."""
+    """Run the command line; a mistake of the user's is one line on stderr and exit status 1.
+
+    Where the reader of a pipe goes away (``| head``), the command ends without a word and with status 141:
+    what a shell says of a program that SIGPIPE ended.
+    """
     from asr.cli import commands
 
     if not app.registered_commands:  # where it is called again and again, as tests do
@@ -30,11 +34,17 @@ def main() -> None:
         # A name with letters that the terminal's encoding lacks is escaped, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         sys.stderr.write(f"asr: {error}\n")
         sys.exit(1)
-    except BrokenPipeError:
-        # The reader of a pipe (head, less) has what it wanted; Python must not flush into it again.
+    except (BrokenPipeError, SystemExit) as end:
+        # Click and rich catch a broken pipe themselves and exit with status 1.
+        if not isinstance(end, BrokenPipeError) and not isinstance(end.__context__, BrokenPipeError):
+            raise
+        # Python must not flush what is left into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

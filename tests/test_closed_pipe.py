@@ -1,0 +1,41 @@
+"""A reader of standard output that goes away ends every command without a word, as SIGPIPE would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "boat.flac"
+
+
+@pytest.fixture
+def inputs(clips: Path, model_directory: Path) -> dict[str, Path]:
+    """What arguments in capitals stand for."""
+    return {"MANIFEST": clips, "MODEL": model_directory, "AUDIO": EXAMPLE}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("lm", "build", "--help"),
+        ("score", "MANIFEST", "MANIFEST"),
+        ("prepare", "stats", "MANIFEST"),  # writes without flushing
+        ("transcribe", "--model", "MODEL", "AUDIO"),
+        ("decode", "MODEL", "MANIFEST"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_whose_reader_has_gone_ends_quietly(
+    inputs: dict[str, Path], arguments: tuple[str, ...]
+) -> None:
+    command = [str(inputs.get(argument, argument)) for argument in arguments]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "asr", *command], stdout=stdout, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
