@@ -31,7 +31,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.encoder import EncoderConfig, RecurrentStack, State
 from asr.training.config import Recipe, load_recipe
-from asr.training.distributed import KEEP_MEMORY, Ranks, launch, usable_cores
+from asr.training.distributed import MEMORY_SETTINGS, Ranks, launch, usable_cores
 from asr.training.trainer import Trainer
 
 WARM_UP = 2
@@ -219,7 +219,7 @@ def main() -> None:
             rows[f"ours, {precision}, {cores} processes of one thread"] = run(
                 recipe(f"training.precision={precision}"), cores, False, options.steps, folder
             )
-        os.environ |= KEEP_MEMORY | {"OMP_NUM_THREADS": str(cores)}
+        os.environ |= MEMORY_SETTINGS | {"OMP_NUM_THREADS": str(cores)}
         rows[f"packed nn.LSTM, fp32, one process of {cores} threads"] = run(
             recipe("training.precision=fp32"), 1, True, max(2, options.steps // 6), folder
         )

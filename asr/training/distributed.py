@@ -25,11 +25,14 @@ STOPPED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # glibc gives large blocks back to the system at every step and asks for them again: a quarter of the
-# time of a step on a CPU. These keep them (see benchmarks/README.md).
-KEEP_MEMORY = {
+# time of a step on a CPU. These keep them (see benchmarks/README.md). oneDNN keeps the last 1024 kernels
+# that it compiled; every batch has a length of its own, so most are never used again, and they grew to
+# 5 GB a process in half an hour. A step needs about 30.
+MEMORY_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
     "MALLOC_TOP_PAD_": str(1 << 28),
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "48",
 }
 
 
@@ -125,7 +128,7 @@ def _join(work: Work, argument: Any, rank: int, processes: int, address: str) ->
 
 def _start(work: Work, argument: Any, processes: int) -> int:
     """Start processes, pass on signals, and wait; when one fails, end the others."""
-    for name, value in KEEP_MEMORY.items():
+    for name, value in MEMORY_SETTINGS.items():
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("spawn")
     mistakes = context.SimpleQueue()
