@@ -46,6 +46,8 @@ class HeadConfig:
         weight: Share in the training loss.
         lexicon: Pronunciations of the training words (phones only, used in training).
         wordpieces: sentencepiece model file (word pieces only).
+        denominator: Order of the n-gram over units that makes the loss CTC-CRF's (2 or 3, used in training);
+            0 for plain CTC.
     """
 
     units: str = "characters"
@@ -53,6 +55,7 @@ class HeadConfig:
     weight: float = 1.0
     lexicon: str = ""
     wordpieces: str = ""
+    denominator: int = 0
 
 
 @dataclass
@@ -209,6 +212,8 @@ def check_heads(heads: dict[str, HeadConfig], layers: int) -> None:
             raise UserError(f"heads.{name}.units: {head.units!r} is not one of {', '.join(UNITS)}")
         if not 0 <= head.layer <= layers:
             raise UserError(f"heads.{name}.layer: {head.layer} is not a layer; the encoder has {layers}")
+        if head.denominator not in (0, 2, 3):
+            raise UserError(f"heads.{name}.denominator: {head.denominator} is not one of 0, 2, 3")
 
 
 def tokens_file(name: str, heads: dict[str, HeadConfig]) -> str:

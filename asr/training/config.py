@@ -58,10 +58,12 @@ class LossConfig:
     Attributes:
         ahead: Encoder frames from what is heard to what is forecast (``asr pretrain``).
         non_finite_limit: Steps in a row without a finite gradient after which the run stops.
+        ctc_share: Plain CTC that is added to the loss of heads with a ``denominator``.
     """
 
     ahead: int = 3
     non_finite_limit: int = 20
+    ctc_share: float = 0.1
 
 
 @dataclass
@@ -231,6 +233,7 @@ RANGES = {
     "augment.spec_augment.time_warp": (0, math.inf),
     "batching.max_seconds": (1, math.inf),
     "loss.non_finite_limit": (1, math.inf),
+    "loss.ctc_share": (0, math.inf),
     "optimizer.lr": (0, math.inf),
     "optimizer.average": (0, 1),
     "optimizer.accumulate": (1, math.inf),

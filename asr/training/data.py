@@ -17,6 +17,7 @@ from torch import Tensor
 from asr.audio import read_audio
 from asr.augmentation import WaveformAugmentation
 from asr.batching import Item
+from asr.denominator import UnitNgram
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.loss import frames_needed
@@ -119,6 +120,7 @@ class TrainingData:
         durations: Seconds of each, as numpy array.
         sources: Indices of each source's utterances, and its share.
         dropped: Those that cannot, by reason.
+        denominators: Of each head that has one, the n-gram over the units of its targets.
     """
 
     def __init__(self, recipe: Recipe, model: Model) -> None:
@@ -139,6 +141,15 @@ class TrainingData:
             if first == len(self.utterances):
                 reasons = "; ".join(self.dropped.lines()) or "it is empty"
                 raise UserError(f"{source.manifest}: has no utterance that can be trained on: {reasons}")
+        self.denominators = {
+            name: UnitNgram.estimate(
+                [target for target in self._targets[name] if target],
+                len(model.tokenizers[name].tokens),
+                head.denominator,
+            )
+            for name, head in model.config.heads.items()
+            if head.denominator
+        }
         self.durations = np.asarray([utterance.duration for utterance in self.utterances])
         self.audio = AudioStore(self.utterances, recipe.frontend.sample_rate, recipe.data.cache)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from asr import __version__
 from asr.augmentation import SpecAugment
 from asr.batching import Item, plan_epoch, share_of
+from asr.denominator import crf_denominator
 from asr.errors import UserError
 from asr.frontend import valid_frames
 from asr.loss import ctc_loss
@@ -179,6 +180,10 @@ class Trainer:
         for name, scores in zip(self.heads, logits, strict=True):
             targets, target_lengths = (part.to(device) for part in batch.targets[name])
             losses = ctc_loss(scores, frames, targets, target_lengths)
+            if name in self.data.denominators:
+                learnable = target_lengths.masked_fill(losses.isinf(), -1)
+                excess = crf_denominator(scores, frames, targets, learnable, self.data.denominators[name])
+                losses = (1 + self.recipe.loss.ctc_share) * losses + excess
             finite = losses.masked_fill(losses.isinf(), 0.0)
             total = total + self.model.config.heads[name].weight * finite.sum()
             self._count(f"loss_{name}", finite.detach().sum())

@@ -68,6 +68,8 @@ def test_environment_variables_are_filled_in_and_a_missing_one_is_named(
         ("data.train=[{manifest: a, share: 0.5}, {manifest: b, share: 0.6}]", "add up to 1"),
         ("heads={a: {units: runes}}", "heads.a.units: 'runes'"),
         ("heads={a: {layer: 7}}", "heads.a.layer: 7"),
+        ("heads={a: {denominator: 4}}", "heads.a.denominator: 4"),
+        ("loss.ctc_share=-0.1", "loss.ctc_share: -0.1"),
         ("heads={a/b: {}}", "heads.a/b"),
         ("tokenizer.units=phones", "phones need a lexicon"),
         ("tokenizer.units=wordpieces", "word pieces need"),

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from asr.model import Model, load_network, save_network
 from asr.scoring import score
 from asr.training import checkpoint, trainer
 from asr.training.config import load_recipe
+from asr.training.distributed import Ranks
 from asr.training.run import train as train_recipe
 
 PLAIN = ("encoder.dropout=0", "augment.speed=[1.0]", "augment.spec_augment.probability=0")
@@ -425,3 +427,29 @@ def test_tensorboard_and_the_log_hold_the_figures_of_a_run(
     assert figures - {"step"} <= set(board.Tags()["scalars"])
     assert "wer_characters" in board.Tags()["scalars"]
     assert "characters/text_summary" in board.Tags()["tensors"]
+
+
+def test_a_denominator_trains_the_posterior(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "STEPS_PER_REPORT", 10)
+    overrides = (*PLAIN, "tokenizer.denominator=2", "schedule.steps=30", "data.dev=''", "optimizer.lr=1e-2")
+    run = train("run", *overrides)
+    losses = [line["loss"] for line in run.log()]
+    assert 0 < losses[-1] < losses[0]
+    assert load_network(run.folder / "model").config.heads["characters"].denominator == 2
+
+
+def test_a_denominator_is_not_trained_on_alone(recipe_file: Path, tmp_path: Path) -> None:
+    """Neither where there is no target nor where it does not fit into the frames."""
+    recipe = load_recipe(recipe_file, [*PLAIN, "tokenizer.denominator=2", "loss.ctc_share=0"])
+    run = trainer.Trainer(recipe, tmp_path, Ranks(processes=1))
+    batch = run.data.load(run._plan(0)[0], 0)
+    rows = len(batch.ids)
+    lengths = torch.full((rows,), 5000)
+    lengths[0] = -1
+    assert rows > 1
+    run._backward(replace(batch, targets={"characters": (torch.ones(rows, 5000).long(), lengths)}))
+    assert run.flat.statistics[run.counted["infinite"]] == rows - 1
+    assert run.flat.statistics[run.counted["loss_characters"]] == 0
+    assert not run.flat.gradient.any()
+    run._backward(batch)
+    assert run.flat.gradient.any()
