@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
 
 
 @dataclass
@@ -54,7 +55,14 @@ class Frontend(nn.Module):
         self.window = round(config.window * config.sample_rate)
         self.hop = round(config.hop * config.sample_rate)
         self.fft_size = 1 << (self.window - 1).bit_length()
-        self.register_buffer("filters", mel_filters(config, self.fft_size // 2 + 1), persistent=False)
+        filters = melscale_fbanks(
+            n_freqs=self.fft_size // 2 + 1,
+            f_min=config.low_frequency,
+            f_max=config.high_frequency,
+            n_mels=config.mel_bins,
+            sample_rate=config.sample_rate,
+        )
+        self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("taper", torch.hann_window(self.window), persistent=False)
 
     def frames(self, samples: Tensor | int) -> Tensor | int:
@@ -153,21 +161,6 @@ class FrontendStream:
         mean, square = self._sums / self._frames
         variance = (square - mean.square()).clamp(min=0)
         return (log_mel - mean.to(log_mel)) / (variance.to(log_mel) + 1e-2).sqrt_()
-
-
-def mel_filters(config: FrontendConfig, frequencies: int) -> Tensor:
-    """Triangles whose corners are equally spaced on the mel scale (HTK's): ``(frequencies, mel_bins)``.
-
-    torchaudio's ``melscale_fbanks`` to the bit, without the time that importing torchaudio takes.
-    """
-    low, high = (
-        2595.0 * math.log10(1.0 + edge / 700.0) for edge in (config.low_frequency, config.high_frequency)
-    )
-    corners = 700.0 * (10.0 ** (torch.linspace(low, high, config.mel_bins + 2) / 2595.0) - 1.0)
-    widths = corners.diff()
-    distances = corners - torch.linspace(0, config.sample_rate // 2, frequencies).unsqueeze(1)
-    rising, falling = -distances[:, :-2] / widths[:-1], distances[:, 2:] / widths[1:]
-    return torch.minimum(rising, falling).clamp(min=0.0)
 
 
 def valid_frames(lengths: Tensor, frames: int) -> Tensor:

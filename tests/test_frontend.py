@@ -1,14 +1,13 @@
 """Features depend on the utterance's own sound, and on nothing else."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.frontend import Frontend, FrontendConfig, mel_filters
+from asr.frontend import Frontend, FrontendConfig
 
 KINDS = ("utterance", "fixed")
 
@@ -81,16 +80,6 @@ def test_features_are_the_logarithm_of_torchaudios_mel_spectrogram() -> None:
     expected = mel(torch.nn.functional.pad(waveform, (56, 56)))
     expected = ((expected + 1e-5).log().T + 4) / 4
     torch.testing.assert_close(features(waveform, "fixed"), expected, atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("shape", [{}, {"mel_bins": 40, "low_frequency": 0.0, "high_frequency": 8000.0}])
-def test_the_filters_are_torchaudios(shape: dict[str, Any]) -> None:
-    from torchaudio.functional import melscale_fbanks
-
-    config = FrontendConfig(**shape)
-    edges = (config.low_frequency, config.high_frequency)
-    expected = melscale_fbanks(257, *edges, config.mel_bins, config.sample_rate)
-    assert torch.equal(mel_filters(config, 257), expected)
 
 
 @pytest.mark.parametrize("cmvn", KINDS)
