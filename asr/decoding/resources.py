@@ -1,6 +1,7 @@
 """Lexicon, language models and hotwords made ready for the search."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from asr.decoding.search import SearchModel
 from asr.decoding.trie import LexiconTrie, Pronunciation, look_ahead
 from asr.errors import UserError
 from asr.lm.ngram import NGram
-from asr.lm.query import EMPTY_STATE, NGramArrays, advance, advance_each
+from asr.lm.query import EMPTY_STATE, NGramArrays, advance
 from asr.lm.table import SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable
 from asr.tokenizer import SPACE, Tokenizer, UnknownSymbol
 
@@ -151,8 +152,7 @@ def _ids(names: Sequence[str], lm: NGram | None, kind: str) -> tuple[NDArray[np.
     """The ids of words or tokens in a language model, and its arrays; stand-ins where there is none."""
     if lm is None:
         return np.zeros(len(names), dtype=np.int32), _no_lm().arrays
-    known = lm.word_ids
-    ids = np.array([known.get(name, UNKNOWN_ID) for name in names], dtype=np.int32)
+    ids = np.fromiter(map(lm.word_ids.get, names, repeat(UNKNOWN_ID)), dtype=np.int32, count=len(names))
     if not ids.any():
         examples = ", ".join(lm.words[3:6])
         raise UserError(f"the language model has none of the {kind}: it is one of {lm.unit} ({examples} …)")
@@ -189,8 +189,7 @@ def _look_ahead(
     """For every node the best that a word below it adds to a score by itself: float32 (nodes)."""
     scores = np.zeros(len(trie.words))
     if lm is not None:
-        alone = np.full(len(lm_ids), EMPTY_STATE, dtype=np.uint32)
-        scores += config.lm_weight * advance_each(lm.arrays, alone, lm_ids.astype(np.uint32))[0]
+        scores += config.lm_weight * lm.unigram_scores(lm_ids)
         scores[lm_ids == UNKNOWN_ID] += config.unknown_score
     if trie.words:
         first = edges[: states[1]["first_edge"]]

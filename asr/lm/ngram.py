@@ -68,12 +68,18 @@ class NGram:
     @cached_property
     def word_ids(self) -> dict[str, int]:
         """The id of every word."""
-        return {word: number for number, word in enumerate(self.words)}
+        return dict(zip(self.words, range(len(self.words)), strict=True))
 
     def ids(self, words: Sequence[str]) -> NDArray[np.uint32]:
         """The ids of words, 0 for unknown ones."""
         known = self.word_ids
         return np.array([known.get(word, UNKNOWN_ID) for word in words], dtype=np.uint32)
+
+    def unigram_scores(self, ids: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Natural log-probabilities of words after nothing that is known, of the shape of ``ids``."""
+        arrays, words = self.arrays, self.counts[0]
+        codes = _join(arrays.probability_low[:words], arrays.probability_high[:words], 8)
+        return arrays.probability_codebook[0, codes[ids]]
 
     def word_scores(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Natural log-probabilities of a sentence's words and its end: float32 (len(words) + 1,)."""

@@ -77,6 +77,13 @@ def test_every_word_scores_as_the_definition_of_back_off_says(
         assert score == pytest.approx(by_definition(known, history, word), abs=1e-4)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_words_alone_score_as_after_the_empty_context(bits: int) -> None:
+    lm = NGram.from_table(random_table(3), bits)
+    ids = np.array([4, 0, 2, 4])
+    assert lm.unigram_scores(ids).tolist() == [advance(lm.arrays, lm.empty_state, word)[0] for word in ids]
+
+
 @pytest.mark.parametrize("order", [1, 2, 4])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_packing_saving_loading_and_unpacking_lose_nothing_but_precision(
