@@ -3,7 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.records import Number, Record, add, empty_table, internal, kth_largest, mixed
+from asr.decoding.records import (
+    Number,
+    Record,
+    add,
+    allocating,
+    empty_table,
+    internal,
+    kth_largest,
+    mixed,
+)
 
 BLANK = 0
 #: The node of a prefix that is outside the lexicon's tree.
@@ -64,6 +73,16 @@ def stay_all(beam: NDArray, count: int, row: NDArray[np.float32], silence: float
 
 
 @internal
+def stay_as_candidates(
+    beam: NDArray, count: int, candidates: NDArray, row: NDArray[np.float32], silence: float, summing: bool
+) -> None:
+    """The first candidates of a frame: prefixes to which it adds nothing."""
+    for number in range(count):
+        candidates[number] = beam[number]
+        stay(candidates[number], row, silence, summing)
+
+
+@internal
 def lower_bar(bar: Record, counts: NDArray[np.int32], ceiling: float, threshold: float) -> None:
     """Start a frame in which scores will hardly exceed ``ceiling``."""
     bar.best = NEVER
@@ -91,6 +110,16 @@ def raise_bar(bar: Record, counts: NDArray[np.int32], score: float, is_leader: b
         bar.bins -= 1
         bar.above -= counts[bar.bins]
         bar.lowest = max(bar.lowest, bar.ceiling - bar.bins * bar.width)
+
+
+@internal
+def raise_bar_by_all(
+    bar: Record, counts: NDArray[np.int32], candidates: NDArray, count: int, options: Record
+) -> None:
+    """Take account of the first candidates."""
+    for number in range(count):
+        is_leader = candidates[number].leader == number
+        raise_bar(bar, counts, candidates[number].score, is_leader, options)
 
 
 @internal
@@ -163,7 +192,7 @@ def place(
     return np.int64(number)
 
 
-@internal
+@allocating
 def placed_anew(
     candidates: NDArray, contexts: NDArray, count: int, entries: int, recombine: bool
 ) -> NDArray[np.int32]:

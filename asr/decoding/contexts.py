@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.decoding.hotwords import follow
-from asr.decoding.records import Number, Record, empty_table, internal, mixed
+from asr.decoding.records import Number, Record, allocating, empty_table, internal, mixed
 from asr.lm.query import NGramArrays, advance
 from asr.lm.table import END_ID, UNKNOWN_ID
 
@@ -20,8 +20,8 @@ UNKNOWN_END = -2
 #: ``has_lexicon``: words are looked up in a tree; else tokens follow each other freely. ``has_lm``: there is
 #: a language model of words; ``has_spelling_lm``: one of tokens. ``…_state``: states at the start (and, of
 #: the token model, at the start of every spelled word), where hotwords begun have ``hotword_score``.
-#: ``most_gained``: an upper bound of what a pending
-#: prefix's context adds to its score. ``most_completed``: the most words that one token can complete.
+#: ``most_gained``: an upper bound of what a pending prefix's context adds to its score, where it is not a
+#: word of the lexicon. ``most_completed``: the most words that one token can complete.
 OPTIONS = np.dtype(
     [
         ("beam_size", np.int64),
@@ -67,8 +67,7 @@ def make_first_context(contexts: NDArray, options: Record) -> None:
 
 @internal
 def resolve(
-    pending: NDArray,
-    count: int,
+    prefix: Record,
     contexts: NDArray,
     table: NDArray[np.int32],
     context_count: int,
@@ -81,71 +80,64 @@ def resolve(
     hotword_states: NDArray,
     hotword_edges: NDArray,
 ) -> int:
-    """Give the ``count`` pending prefixes their contexts; returns the new number of contexts.
-
-    Those with the symbol -1 have theirs.
-    """
-    for position in range(count):
-        prefix = pending[position]
-        if prefix.symbol == -1:
+    """Give a pending prefix its context; returns the new number of contexts."""
+    leaves = prefix.exit >= 0
+    for step in range(2 if leaves else 1):
+        symbol = np.int64(prefix.symbol)
+        if leaves and step == 0:
+            symbol = options.words + options.tokens + prefix.exit
+        number = _interned(contexts, table, context_count, np.int64(prefix.context), symbol)
+        prefix.context = number
+        if number < context_count:
             continue
-        leaves = prefix.exit >= 0
-        for step in range(2 if leaves else 1):
-            symbol = np.int64(prefix.symbol)
-            if leaves and step == 0:
-                symbol = options.words + options.tokens + prefix.exit
-            number = _interned(contexts, table, context_count, np.int64(prefix.context), symbol)
-            prefix.context = number
-            if number < context_count:
-                continue
-            context_count += 1
-            context = contexts[number]
-            parent = contexts[context.parent]
-            word, token, heeded = np.int64(-1), np.int64(-1), np.int64(-2)
-            if symbol == UNKNOWN_END:
-                token = options.separator
-                context.score += options.word_score
-            elif symbol < options.words:
-                word, heeded = np.int64(lm_ids[symbol]), symbol
-                context.score += options.word_score
-            elif symbol < options.words + options.tokens:
-                token = symbol - options.words
-                context.score += options.spelling_score
-                if not options.has_lexicon:
-                    heeded = token
-            else:
-                # An unknown word breaks off every phrase of hotwords: -1 is no symbol of theirs.
-                word, heeded = np.int64(UNKNOWN_ID), np.int64(-1)
+        context_count += 1
+        context = contexts[number]
+        parent = contexts[context.parent]
+        word, token, heeded = np.int64(-1), np.int64(-1), np.int64(-2)
+        if symbol == UNKNOWN_END:
+            token = options.separator
+            context.score += options.word_score
+        elif symbol < options.words:
+            word, heeded = np.int64(lm_ids[symbol]), symbol
+            context.score += options.word_score
+        elif symbol < options.words + options.tokens:
+            token = symbol - options.words
+            context.score += options.spelling_score
+            if not options.has_lexicon:
+                heeded = token
+        else:
+            # An unknown word breaks off every phrase of hotwords: -1 is no symbol of theirs.
+            word, heeded = np.int64(UNKNOWN_ID), np.int64(-1)
+            context.score += options.unknown_score
+        if options.has_lm and word >= 0:
+            score, state = advance(lm, np.int64(parent.lm_state), word)
+            context.lm_state = state
+            context.score += options.lm_weight * score
+            if symbol < options.words and word == UNKNOWN_ID:
                 context.score += options.unknown_score
-            if options.has_lm and word >= 0:
-                score, state = advance(lm, np.int64(parent.lm_state), word)
-                context.lm_state = state
-                context.score += options.lm_weight * score
-                if symbol < options.words and word == UNKNOWN_ID:
-                    context.score += options.unknown_score
-            if options.has_hotwords and heeded > -2:
-                gain, state = follow(hotword_states, hotword_edges, np.int64(parent.hotword_state), heeded)
-                context.hotword_state = state
-                context.score += gain
-            if symbol >= options.words + options.tokens:
-                # The tokens so far, from the root down: each time the one below the last.
-                last, node = np.int64(0), np.int64(prefix.exit)
-                while last != node:
-                    below = node
-                    while nodes[below].parent != last:
-                        below = np.int64(nodes[below].parent)
-                    last = below
-                    context.score += options.spelling_score
-                    if options.has_spelling_lm:
-                        spelled = np.int64(spelling_ids[nodes[below].token])
-                        score, state = advance(spelling_lm, np.int64(context.spelling_state), spelled)
-                        context.spelling_state = state
-                        context.score += options.lm_weight * score
-            elif options.has_spelling_lm and token >= 0:
-                spelled = np.int64(spelling_ids[token])
-                score, state = advance(spelling_lm, np.int64(context.spelling_state), spelled)
-                context.spelling_state = options.spelling_state if symbol == UNKNOWN_END else state
-                context.score += options.lm_weight * score
+        if options.has_hotwords and heeded > -2:
+            gain, state = follow(hotword_states, hotword_edges, np.int64(parent.hotword_state), heeded)
+            context.hotword_state = state
+            context.score += gain
+        if symbol >= options.words + options.tokens:
+            # The tokens so far, from the root down: each time the one below the last.
+            last, node = np.int64(0), np.int64(prefix.exit)
+            while last != node:
+                below = node
+                while nodes[below].parent != last:
+                    below = np.int64(nodes[below].parent)
+                last = below
+                context.score += options.spelling_score
+                if options.has_spelling_lm:
+                    spelled = np.int64(spelling_ids[nodes[below].token])
+                    score, state = advance(spelling_lm, np.int64(context.spelling_state), spelled)
+                    context.spelling_state = state
+                    context.score += options.lm_weight * score
+        elif options.has_spelling_lm and token >= 0:
+            spelled = np.int64(spelling_ids[token])
+            score, state = advance(spelling_lm, np.int64(context.spelling_state), spelled)
+            context.spelling_state = options.spelling_state if symbol == UNKNOWN_END else state
+            context.score += options.lm_weight * score
     return context_count
 
 
@@ -179,7 +171,7 @@ def add_final_scores(
         scores[position] += score
 
 
-@internal
+@allocating
 def rehashed(contexts: NDArray, count: int, entries: int) -> NDArray[np.int32]:
     """A hash table of the contexts with room for so many entries."""
     table = empty_table(entries)

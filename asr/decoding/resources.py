@@ -31,6 +31,9 @@ _CONFIGURED = (
     "recombine",
 )
 
+# Far above what sums of single precision differ by, far below what matters.
+_ROUNDING = 1e-3
+
 #: Pronunciations of a word that the lexicon lacks.
 Pronounce = Callable[[str], Iterable[Pronunciation]]
 
@@ -93,6 +96,7 @@ def make_search_model(
         endings=trie.endings,
         look_ahead=_look_ahead(trie, config, lm, lm_ids, states, edges),
         lm_ids=lm_ids,
+        most_gained=_most_gained_by_words(config, lm, lm_ids, states),
         lm=lm_arrays,
         spelling_ids=spelling_ids,
         spelling_lm=spelling_arrays,
@@ -198,12 +202,27 @@ def _look_ahead(
     return look_ahead(trie.nodes, trie.endings, scores)
 
 
+def _most_gained_by_words(
+    config: BeamConfig, lm: NGram | None, lm_ids: NDArray[np.int32], states: NDArray
+) -> NDArray[np.float64]:
+    """For every word the most that it can add to a score in any context: float64 (words)."""
+    gained = np.full(len(lm_ids), config.word_score + _most_of_hotwords(states) + _ROUNDING)
+    if lm is not None:
+        gained += config.lm_weight * lm.highest_scores()[lm_ids]
+        gained[lm_ids == UNKNOWN_ID] += config.unknown_score
+    return gained
+
+
 def _most_gained(config: BeamConfig, states: NDArray) -> float:
     if config.spelling_score > 0:
         # The beginning of an unknown word may bring any number of tokens at once.
         return float("inf")
     gained = max(config.word_score, 0.0) + max(config.unknown_score, 0.0)
-    return gained + max(0.0, float((states["advance"] + states["complete"]).max()))
+    return gained + _most_of_hotwords(states)
+
+
+def _most_of_hotwords(states: NDArray) -> float:
+    return max(0.0, float((states["advance"] + states["complete"]).max()))
 
 
 def _most_completed(trie: LexiconTrie, has_separator: bool) -> int:

@@ -21,20 +21,20 @@ from numpy.typing import NDArray
 from asr.decoding.candidates import (
     BLANK,
     NEVER,
-    OUTSIDE,
     insert,
     lower_bar,
     lowest_score,
     make_start,
     placed_anew,
-    raise_bar,
+    raise_bar_by_all,
     recombine,
     score_all,
     select,
-    stay,
     stay_all,
+    stay_as_candidates,
 )
-from asr.decoding.contexts import UNKNOWN_END, add_final_scores, make_first_context, rehashed, resolve
+from asr.decoding.contexts import add_final_scores, make_first_context, rehashed, resolve
+from asr.decoding.extension import endings_of, extend, room
 from asr.decoding.records import (
     BAR,
     CONTEXT,
@@ -45,6 +45,7 @@ from asr.decoding.records import (
     Number,
     Record,
     add,
+    allocating,
     empty_table,
     grown,
     internal,
@@ -63,6 +64,7 @@ class SearchModel(NamedTuple):
         nodes, endings: The lexicon's tree.
         look_ahead: float32 (nodes): the best that a word below the node scores by itself.
         lm_ids: int32 (words): ids of the lexicon's words in the language model.
+        most_gained: float64 (words): an upper bound of what each word adds to a score.
         lm: The language model of words.
         spelling_ids: int32 (vocabulary): ids of the tokens in the token model.
         spelling_lm: The language model of tokens.
@@ -74,6 +76,7 @@ class SearchModel(NamedTuple):
     endings: NDArray[np.int32]
     look_ahead: NDArray[np.float32]
     lm_ids: NDArray[np.int32]
+    most_gained: NDArray[np.float64]
     lm: NGramArrays
     spelling_ids: NDArray[np.int32]
     spelling_lm: NGramArrays
@@ -109,6 +112,7 @@ def search(
     endings: NDArray[np.int32],
     look_ahead: NDArray[np.float32],
     lm_ids: NDArray[np.int32],
+    most_gained: NDArray[np.float64],
     lm: NGramArrays,
     spelling_ids: NDArray[np.int32],
     spelling_lm: NGramArrays,
@@ -161,45 +165,35 @@ def search(
 
         # Prefixes that stay as they are.
         candidates = grown(candidates, beam_count)
-        for number in range(beam_count):
-            candidates[number] = beam[number]
-            stay(candidates[number], row, silence, summing)
+        stay_as_candidates(beam, beam_count, candidates, row, silence, summing)
         table = placed_anew(candidates, contexts, beam_count, 2 * beam_count, recombining)
-        count, pending_count = beam_count, np.int64(0)
-        for number in range(beam_count):
-            is_leader = candidates[number].leader == number
-            raise_bar(bar, counts, candidates[number].score, is_leader, options)
+        raise_bar_by_all(bar, counts, candidates, beam_count, options)
 
         # Prefixes that are a token longer: inside a word at once, others when their contexts are known.
-        for number in range(beam_count):
-            room = _room(beam[number], options, nodes)
-            candidates = grown(candidates, count + room)
-            pending = grown(pending, pending_count + room)
-            if 2 * (count + room) > len(table):
-                table = placed_anew(candidates, contexts, count, 2 * (count + room), recombining)
-            count, pending_count = _extend(
-                beam[number], row, options, nodes, endings, look_ahead, kept, kept_count, allowed,
-                contexts, candidates, table, count, bar, counts, pending, pending_count,
+        count, pending_count, reached = beam_count, np.int64(0), np.int64(0)
+        while True:
+            reached, count, pending_count = extend(
+                beam, reached, beam_count, row, options, nodes, endings, look_ahead, most_gained, kept,
+                kept_count, allowed, contexts, candidates, table, count, bar, counts, pending, pending_count,
             )  # fmt: skip
-        pending_count = _thinned(pending, pending_count, contexts, bar.lowest, options)
+            if reached == beam_count:
+                break
+            more = room(beam[reached], options, nodes)
+            candidates = grown(candidates, count + more)
+            pending = grown(pending, pending_count + more)
+            if 2 * (count + more) > len(table):
+                table = placed_anew(candidates, contexts, count, 2 * (count + more), recombining)
         contexts = grown(contexts, context_count + 2 * pending_count)
         if 2 * (context_count + 2 * pending_count) > len(context_table):
             context_table = rehashed(contexts, context_count, 2 * (context_count + 2 * pending_count))
-        context_count = resolve(
-            pending, pending_count, contexts, context_table, context_count, options, nodes,
-            lm_ids, lm, spelling_ids, spelling_lm, hotword_states, hotword_edges,
-        )  # fmt: skip
         candidates = grown(candidates, count + pending_count)
         if 2 * (count + pending_count) > len(table):
             table = placed_anew(candidates, contexts, count, 2 * (count + pending_count), recombining)
-        for number in range(pending_count):
-            prefix = pending[number]
-            bonus = contexts[prefix.context].score
-            if prefix.mass + bonus >= bar.lowest:
-                count = insert(
-                    candidates, table, contexts, count, bar, counts, options, prefix.context, prefix.node,
-                    prefix.last, prefix.mass, bonus, prefix.trace, prefix.fresh,
-                )  # fmt: skip
+        count, context_count = _complete(
+            pending, pending_count, contexts, context_table, context_count, candidates, table, count, bar,
+            counts, most_gained, options, nodes, lm_ids, lm, spelling_ids, spelling_lm, hotword_states,
+            hotword_edges,
+        )  # fmt: skip
 
         # The best of them all.
         traces = grown(traces, trace_count + 2 * count)
@@ -220,15 +214,17 @@ def search(
 
     # The last words are complete without a separator.
     pending = np.empty(beam_count * (1 + options.most_completed), PENDING)
-    pending_count = _endings(beam, beam_count, options, nodes, endings, contexts, pending, True)
+    pending_count = endings_of(beam, beam_count, options, nodes, endings, contexts, pending, True)
     if pending_count == 0:
-        pending_count = _endings(beam, beam_count, options, nodes, endings, contexts, pending, False)
+        pending_count = endings_of(beam, beam_count, options, nodes, endings, contexts, pending, False)
     contexts = grown(contexts, context_count + 2 * pending_count)
     context_table = rehashed(contexts, context_count, context_count + 2 * pending_count)
-    context_count = resolve(
-        pending, pending_count, contexts, context_table, context_count, options, nodes,
-        lm_ids, lm, spelling_ids, spelling_lm, hotword_states, hotword_edges,
-    )  # fmt: skip
+    for number in range(pending_count):
+        if pending[number].symbol != -1:
+            context_count = resolve(
+                pending[number], contexts, context_table, context_count, options, nodes,
+                lm_ids, lm, spelling_ids, spelling_lm, hotword_states, hotword_edges,
+            )  # fmt: skip
     traces = grown(traces, trace_count + pending_count)
     final_contexts, final_traces = np.empty(pending_count, np.int32), np.empty(pending_count, np.int32)
     final_scores = np.empty(pending_count, np.float64)
@@ -276,183 +272,49 @@ def _choose_tokens(
 
 
 @internal
-def _room(prefix: Record, options: Record, nodes: NDArray) -> int:
-    """The most that one prefix can become in a frame."""
-    children = 0
-    if prefix.node >= 0:
-        children = nodes[prefix.node + 1].first_child - nodes[prefix.node].first_child
-    return children + options.tokens + options.most_completed
-
-
-@internal
-def _extend(
-    prefix: Record,
-    row: NDArray[np.float32],
-    options: Record,
-    nodes: NDArray,
-    endings: NDArray[np.int32],
-    look_ahead: NDArray[np.float32],
-    kept: NDArray[np.int32],
-    kept_count: int,
-    allowed: NDArray[np.bool_],
+def _complete(
+    pending: NDArray,
+    pending_count: Number,
     contexts: NDArray,
+    context_table: NDArray[np.int32],
+    context_count: Number,
     candidates: NDArray,
     table: NDArray[np.int32],
-    count: int,
+    count: Number,
     bar: Record,
     counts: NDArray[np.int32],
-    pending: NDArray,
-    pending_count: int,
-) -> tuple[int, int]:
-    """Add all prefixes that are one token longer; returns the new numbers of candidates and pending ones."""
-    node, separator = np.int64(prefix.node), options.separator
-    said = contexts[prefix.context].score
-    begin = end = np.int64(0)
-    if node >= 0:
-        begin, end = np.int64(nodes[node].first_child), np.int64(nodes[node + 1].first_child)
-        # Go through the children or through the tokens, whichever are fewer.
-        by_children = end - begin <= kept_count
-        for position in range(end - begin if by_children else kept_count):
-            if by_children:
-                child = begin + position
-                if not allowed[nodes[child].token]:
-                    continue
-            else:
-                child = _child(nodes, begin, end, np.int64(kept[position]))
-                if child < 0:
-                    continue
-            token = np.int64(nodes[child].token)
-            mass = _mass(prefix, token, row)
-            if mass == NEVER:
-                continue
-            first, last = nodes[child].first_word, nodes[child + 1].first_word
-            goes_on = nodes[child + 1].first_child > nodes[child].first_child
-            bonus = said + look_ahead[child]
-            stays = goes_on or (separator >= 0 and last > first)
-            if stays and mass + bonus >= bar.lowest:
-                count = insert(
-                    candidates, table, contexts, count, bar, counts, options, prefix.context, child, token,
-                    mass, bonus, prefix.trace, token,
-                )  # fmt: skip
-            if separator < 0:
-                for ending in range(first, last):
-                    _put_off(pending[pending_count], prefix, -1, endings[ending], 0, token, token, mass)
-                    pending_count += 1
-        if separator >= 0 and allowed[separator]:
-            mass = prefix.total + row[separator]
-            for ending in range(nodes[node].first_word, nodes[node + 1].first_word):
-                _put_off(pending[pending_count], prefix, -1, endings[ending], 0, BLANK, separator, mass)
-                pending_count += 1
-        if not options.open_vocabulary:
-            return count, pending_count
-    for position in range(kept_count):
-        token = np.int64(kept[position])
-        ends = token == separator
-        if node >= 0:
-            # Words of the lexicon, and beginnings of them, are not spelled besides.
-            known = nodes[node + 1].first_word > nodes[node].first_word
-            if (ends and (node == 0 or known)) or (not ends and _child(nodes, begin, end, token) >= 0):
-                continue
-        elif ends and prefix.last == BLANK:
-            continue
-        mass = _mass(prefix, token, row)
-        if mass == NEVER:
-            continue
-        last = np.int64(BLANK) if ends else token
-        if ends and options.has_lexicon:
-            _put_off(pending[pending_count], prefix, node, UNKNOWN_END, 0, last, token, mass)
-        else:
-            _put_off(pending[pending_count], prefix, node, options.words + token, OUTSIDE, last, token, mass)
-        pending_count += 1
-    return count, pending_count
-
-
-@internal
-def _mass(prefix: Record, token: int, row: NDArray[np.float32]) -> float:
-    # The same token again is another one only behind a blank.
-    return (prefix.blank if token == prefix.last else prefix.total) + row[token]
-
-
-@internal
-def _child(nodes: NDArray, low: Number, high: Number, token: Number) -> Number:
-    while low < high:
-        middle = (low + high) >> 1
-        if nodes[middle].token == token:
-            return middle
-        if nodes[middle].token < token:
-            low = middle + 1
-        else:
-            high = middle
-    return np.int64(-1)
-
-
-@internal
-def _put_off(
-    pending: Record, prefix: Record, leaving: int, symbol: int, node: int, last: int, fresh: int, mass: float
-) -> None:
-    pending.context = prefix.context
-    pending.exit = leaving
-    pending.symbol = symbol
-    pending.node = node
-    pending.last = last
-    pending.trace = prefix.trace
-    pending.fresh = fresh
-    pending.mass = mass
-
-
-@internal
-def _thinned(pending: NDArray, count: int, contexts: NDArray, lowest: float, options: Record) -> int:
-    """Drop pending prefixes that cannot reach the score ``lowest``; returns how many are left."""
-    left = 0
-    for number in range(count):
-        prefix = pending[number]
-        if prefix.mass + contexts[prefix.context].score + options.most_gained >= lowest:
-            pending[left] = pending[number]
-            left += 1
-    return left
-
-
-@internal
-def _endings(
-    beam: NDArray,
-    beam_count: int,
+    most_gained: NDArray[np.float64],
     options: Record,
     nodes: NDArray,
-    endings: NDArray[np.int32],
-    contexts: NDArray,
-    pending: NDArray,
-    complete: bool,
-) -> int:
-    """What the prefixes can end as; those inside a word only if it is then ``complete``, or without it.
-
-    Pending records with the symbol -1 end in their context; returns how many records there are.
-    """
-    count = 0
-    for number in range(beam_count):
-        prefix = beam[number]
-        node = np.int64(prefix.node)
-        if not complete or node == 0 or not options.has_lexicon:
-            _put_off(pending[count], prefix, -1, -1, 0, BLANK, -1, prefix.total)
-            # A separator at the end is as good as none.
-            context = contexts[prefix.context]
-            if not options.has_lexicon and prefix.last == BLANK and prefix.context > 0:
-                pending[count].context = context.parent
-            count += 1
+    lm_ids: NDArray[np.int32],
+    lm: NGramArrays,
+    spelling_ids: NDArray[np.int32],
+    spelling_lm: NGramArrays,
+    hotword_states: NDArray,
+    hotword_edges: NDArray,
+) -> tuple[Number, Number]:
+    """Make candidates of the pending prefixes; returns the new numbers of candidates and contexts."""
+    for number in range(pending_count):
+        prefix = pending[number]
+        is_word = 0 <= prefix.symbol < options.words
+        gained = most_gained[prefix.symbol] if is_word else options.most_gained
+        # The bar has risen since; asking the language model takes most of the time.
+        if prefix.mass + contexts[prefix.context].score + gained < bar.lowest:
             continue
-        if options.separator < 0:
-            continue
-        first = count
-        if node > 0:
-            for ending in range(nodes[node].first_word, nodes[node + 1].first_word):
-                _put_off(pending[count], prefix, -1, endings[ending], 0, BLANK, -1, prefix.total)
-                count += 1
-        if count == first and options.open_vocabulary:
-            _put_off(pending[count], prefix, node, UNKNOWN_END, 0, BLANK, -1, prefix.total)
-            count += 1
-    return count
+        context_count = resolve(
+            prefix, contexts, context_table, context_count, options, nodes,
+            lm_ids, lm, spelling_ids, spelling_lm, hotword_states, hotword_edges,
+        )  # fmt: skip
+        bonus = contexts[prefix.context].score
+        if prefix.mass + bonus >= bar.lowest:
+            count = insert(
+                candidates, table, contexts, count, bar, counts, options, prefix.context, prefix.node,
+                prefix.last, prefix.mass, bonus, prefix.trace, prefix.fresh,
+            )  # fmt: skip
+    return count, context_count
 
 
-@internal
+@allocating
 def _merge(
     pending: NDArray,
     pending_count: int,

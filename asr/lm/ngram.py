@@ -81,6 +81,27 @@ class NGram:
         codes = _join(arrays.probability_low[:words], arrays.probability_high[:words], 8)
         return arrays.probability_codebook[0, codes[ids]]
 
+    def highest_scores(self) -> NDArray[np.float64]:
+        """An upper bound of each word's natural log-probability in any context: float64 (words)."""
+        arrays, size = self.arrays, self.counts[0]
+        last_words = _join(arrays.word_low, arrays.word_high, 16)
+        probability_codes = _join(arrays.probability_low, arrays.probability_high, 8)
+        backoff_codes = _join(arrays.backoff_low, arrays.backoff_high, 8)
+        highest = np.full(size, -np.inf)
+        backed_off = 0.0  # what the way down from longer contexts adds where weights exceed 1
+        for order in range(self.order, 1, -1):
+            begin, end = arrays.first_ngram[order - 1 : order + 1]
+            # Codebooks ascend: the highest code is the highest score.
+            codes = np.full(size, -1, dtype=np.int32)
+            found = probability_codes[begin:end].astype(np.int32)
+            np.maximum.at(codes, last_words[begin - size : end - size], found)
+            scores = np.where(codes < 0, -np.inf, arrays.probability_codebook[order - 1, codes])
+            highest = np.maximum(highest, scores + backed_off)
+            first, last = arrays.first_context[order - 1 : order + 1]
+            weights = arrays.backoff_codebook[order - 1, backoff_codes[first:last]]
+            backed_off += float(weights.max(initial=0.0))
+        return np.maximum(highest, self.unigram_scores(np.arange(size)) + backed_off)
+
     def word_scores(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Natural log-probabilities of a sentence's words and its end: float32 (len(words) + 1,)."""
         ids = np.append(self.ids(words), np.uint32(END_ID))
@@ -280,9 +301,8 @@ def _high_part(values: NDArray[np.integer], shift: int) -> NDArray[np.uint8]:
     return high.astype(np.uint8) if high.any() else np.zeros(0, dtype=np.uint8)
 
 
-def _join(low: NDArray[np.integer], high: NDArray[np.uint8], shift: int) -> NDArray[np.uint32]:
-    values = low.astype(np.uint32)
-    return values | (high.astype(np.uint32) << np.uint32(shift)) if len(high) else values
+def _join(low: NDArray[np.integer], high: NDArray[np.uint8], shift: int) -> NDArray[np.integer]:
+    return low.astype(np.uint32) | (high.astype(np.uint32) << np.uint32(shift)) if len(high) else low
 
 
 def _bit_map(flags: NDArray[np.bool_]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

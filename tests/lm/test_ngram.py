@@ -84,6 +84,15 @@ def test_words_alone_score_as_after_the_empty_context(bits: int) -> None:
     assert lm.unigram_scores(ids).tolist() == [advance(lm.arrays, lm.empty_state, word)[0] for word in ids]
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), order=st.integers(1, 4), bits=st.sampled_from([8, 16]))
+def test_no_context_gives_a_word_more_than_its_highest_score(seed: int, order: int, bits: int) -> None:
+    lm = NGram.from_table(random_table(seed, order), bits)
+    contexts = range(int(lm.arrays.first_context[-1]))
+    scores = [[advance(lm.arrays, state, word)[0] for word in range(lm.counts[0])] for state in contexts]
+    assert (np.max(scores, axis=0) <= lm.highest_scores() + 1e-5).all()
+
+
 @pytest.mark.parametrize("order", [1, 2, 4])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_packing_saving_loading_and_unpacking_lose_nothing_but_precision(
