@@ -3,8 +3,6 @@
 Command modules import torch and numba inside their functions, so that ``asr --help`` is instant.
 """
 
-import atexit
-import gc
 import io
 import os
 import sys
@@ -29,10 +27,11 @@ def main() -> None:
     what a shell says of a program that SIGPIPE ended.
     """
     from asr.cli import commands
+    from asr.cli.garbage import collect_rarely
 
     if not app.registered_commands:  # where it is called again and again, as tests do
         commands.register(app)
-        _spare_garbage_collection()
+        collect_rarely()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name with letters that the terminal's encoding lacks is escaped, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -51,13 +50,3 @@ def main() -> None:
         # Python must not flush what is left into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-
-
-def _spare_garbage_collection() -> None:
-    """Look less often for unreachable cycles, and not at all at the end.
-
-    Importing torch and numba makes some 300,000 objects that live as long as the process. Walking over them
-    again and again was a quarter of the time of transcribing one file.
-    """
-    gc.set_threshold(100_000)
-    atexit.register(gc.freeze)

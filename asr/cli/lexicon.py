@@ -91,10 +91,12 @@ def train_g2p(
     as_json: Json = False,
 ) -> None:
     """Train a grapheme-to-phoneme model; a share of the dictionary is held out to measure it."""
+    from asr.cli.garbage import collect_as_usual
     from asr.g2p import load_g2p, read_g2p_config, save_g2p
     from asr.g2p.training import measure_g2p, split_dictionary, train_g2p
     from asr.lexicon import read_dictionary
 
+    collect_as_usual()
     settings = read_g2p_config(config)
     train, held = split_dictionary(
         read_dictionary(dictionary), settings.training.held_out, settings.training.seed

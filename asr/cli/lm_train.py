@@ -17,8 +17,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
 ) -> None:
     """Train a recurrent language model, for --rescore."""
+    from asr.cli.garbage import collect_as_usual
     from asr.training.lm_trainer import LMTrainer, load_lm_recipe
 
+    collect_as_usual()
     folder = output or Path("runs") / recipe.stem
     trainer = LMTrainer(
         load_lm_recipe(recipe, overrides or []), folder, lambda line: typer.echo(line, err=True)
