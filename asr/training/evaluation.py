@@ -1,11 +1,13 @@
 """Error rates of a network on a development set, shared among the processes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from asr.batching import Item, pack
 from asr.decoding.greedy import greedy_decode
+from asr.decoding.unit_search import best_paths
+from asr.denominator import UnitNgram
 from asr.manifest import Utterance
 from asr.model import Model
 from asr.scoring import Score, score
@@ -15,9 +17,10 @@ from asr.training.distributed import Ranks
 
 
 class DevelopmentSet:
-    """Utterances with their audio, decoded greedily by every head.
+    """Utterances with their audio, decoded by every head without lexicon or language model.
 
-    A head's error rate counts what it writes: words where its tokens make words, phones otherwise.
+    Greedily, and by the denominator's n-gram where a head is trained against one. A head's error rate counts
+    what it writes: words where its tokens make words, phones otherwise.
 
     Attributes:
         utterances, audio: The utterances and their waveforms.
@@ -31,7 +34,9 @@ class DevelopmentSet:
         self.batches = pack(sorted(items, key=lambda item: item.duration), seconds)
 
     @torch.inference_mode()
-    def evaluate(self, model: Model, ranks: Ranks) -> tuple[dict[str, Score], dict[str, str]]:
+    def evaluate(
+        self, model: Model, ranks: Ranks, denominators: Mapping[str, UnitNgram]
+    ) -> tuple[dict[str, Score], dict[str, str]]:
         """Score of each head, and one example hypothesis of each; the same on every process."""
         model.eval()
         found: dict[str, dict[str, str]] = {name: {} for name in model.heads}
@@ -40,7 +45,11 @@ class DevelopmentSet:
             features, frames = model.frontend(waveforms.to(ranks.device), lengths.to(ranks.device))
             logits, frames = model.logits(features, frames, list(model.heads))
             for name, scores in zip(model.heads, logits, strict=True):
-                hypotheses = greedy_decode(scores.log_softmax(-1).cpu(), frames.cpu(), model.tokenizers[name])
+                emissions, tokenizer = scores.log_softmax(-1).cpu(), model.tokenizers[name]
+                if name in denominators:
+                    hypotheses = best_paths(emissions, frames.cpu(), tokenizer, denominators[name])
+                else:
+                    hypotheses = greedy_decode(emissions, frames.cpu(), tokenizer)
                 for item, hypothesis in zip(batch, hypotheses, strict=True):
                     found[name][self.utterances[item.index].id] = hypothesis.text
         model.train()

@@ -227,7 +227,7 @@ class Trainer:
                     self._save_model(self.folder / "model", {})
             return
         with self.average.swapped_in(self.flat.values):
-            scores, examples = self.development.evaluate(self.model, self.ranks)
+            scores, examples = self.development.evaluate(self.model, self.ranks, self.data.denominators)
             error = scores[self.model.default_head].wer
             improved = error < position.best
             position.best = min(error, position.best)

@@ -16,6 +16,7 @@ import torch
 from finished import Finished, Train
 from safetensors.torch import load_file
 
+from asr.denominator import UnitNgram
 from asr.errors import UserError
 from asr.loss import ctc_loss
 from asr.model import Model, load_network, save_network
@@ -24,6 +25,7 @@ from asr.training import checkpoint, trainer
 from asr.training.config import load_recipe
 from asr.training.distributed import Ranks
 from asr.training.run import train as train_recipe
+from asr.transcript import Hypothesis
 
 PLAIN = ("encoder.dropout=0", "augment.speed=[1.0]", "augment.spec_augment.probability=0")
 
@@ -152,7 +154,7 @@ def test_the_best_models_are_kept_and_the_best_of_them_is_the_model(
 ) -> None:
     rates = iter([80.0, 60.0, 90.0, 70.0])
 
-    def evaluate(self: Any, model: Model, ranks: Any) -> Any:
+    def evaluate(self: Any, model: Model, *_: Any) -> Any:
         wrong = round(next(rates))
         words = score({"a": "A " * 100}, {"a": "A " * (100 - wrong)})
         return {"characters": words}, {"characters": "A"}
@@ -436,6 +438,18 @@ def test_a_denominator_trains_the_posterior(train: Train, monkeypatch: pytest.Mo
     losses = [line["loss"] for line in run.log()]
     assert 0 < losses[-1] < losses[0]
     assert load_network(run.folder / "model").config.heads["characters"].denominator == 2
+
+
+def test_a_head_with_a_denominator_is_measured_by_the_search_that_knows_it(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(emissions: Any, lengths: Any, tokenizer: Any, ngram: UnitNgram) -> list[Hypothesis]:
+        assert ngram.order == 2
+        return [Hypothesis("FOUND")] * len(emissions)
+
+    monkeypatch.setattr("asr.training.evaluation.best_paths", search)
+    run = train("run", *PLAIN, "tokenizer.denominator=2", "schedule.steps=2")
+    assert run.evaluations()[-1]["characters"] == "FOUND"
 
 
 def test_a_denominator_is_not_trained_on_alone(recipe_file: Path, tmp_path: Path) -> None:
