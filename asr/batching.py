@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Where there is little to recognise, batches are made smaller until each worker has so many, but no smaller
+# than so many seconds: a worker without a batch is a core without work.
+_BATCHES_A_WORKER, _SMALLEST_BATCH = 4, 30.0
+
 
 @dataclass
 class BatchingConfig:
@@ -96,6 +100,23 @@ def pack(items: Sequence[Item], max_seconds: float) -> list[list[Item]]:
     if batch:
         batches.append(batch)
     return batches
+
+
+def share_out(durations: Sequence[float], max_seconds: float, workers: int) -> list[list[int]]:
+    """Batches of like length for several workers; the longest first, so that what ends last is short.
+
+    Args:
+        durations: Seconds of each recording.
+        max_seconds: Padded audio in a batch, in seconds.
+        workers: Batches worked on at once; 0 as 1.
+
+    Returns:
+        Numbers of the recordings in each batch.
+    """
+    even = max(_SMALLEST_BATCH, sum(durations) / (_BATCHES_A_WORKER * max(1, workers)))
+    items = [Item(number, 0, 1.0, duration) for number, duration in enumerate(durations)]
+    batches = pack(sorted(items, key=lambda item: item.duration), min(max_seconds, even))
+    return [[item.index for item in batch] for batch in reversed(batches)]
 
 
 def share_of(batch: Sequence[Item], rank: int, processes: int) -> list[Item]:

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from asr.audio import AudioInfo
-from asr.batching import Item, pack
+from asr.batching import share_out
 from asr.errors import UserError
 from asr.recording import Recording, model_blocks, open_recording
 from asr.transcript import Hypothesis
 from asr.windows import OVERLAP, EmissionJoiner, Piece, Window, cut_windows
 
-# Batches' worth of windows that are sorted by length together.
-_SORTED_BATCHES = 8
+# Batches' worth of windows that are sorted by length together: at least so many, and so many a thread.
+_SORTED_BATCHES, _SORTED_BATCHES_A_THREAD = 8, 2
 _QUEUED_WINDOWS = 64
 _POLL_SECONDS = 0.1
 
@@ -179,11 +179,14 @@ def recognise(
             for (recording, piece), hypotheses in zip(pieces, future.result(), strict=True):
                 state(recording).decoded(piece, hypotheses)
 
-        for some in _portions(tasks, batch_seconds * _SORTED_BATCHES, recogniser.sample_rate):
+        sorted_seconds = batch_seconds * max(_SORTED_BATCHES, _SORTED_BATCHES_A_THREAD * threads)
+        for some in _portions(tasks, sorted_seconds, recogniser.sample_rate):
             for task in some:
                 state(task.recording).expect(task)
-            for batch in _batches(some, batch_seconds, recogniser.sample_rate):
-                emit(batch)
+            heard = [task for task in some if task.window is not None]
+            lengths = [len(task.window.waveform) / recogniser.sample_rate for task in heard if task.window]
+            for batch in share_out(lengths, batch_seconds, threads):
+                emit([heard[number] for number in batch])
                 while len(work) > 2 * threads:
                     work.popleft()()
                 while states and states[0].finished:
@@ -231,17 +234,6 @@ def _portions(tasks: Iterator[_Task], seconds: float, sample_rate: int) -> Itera
             portion, held = [], 0.0
     if portion:
         yield portion
-
-
-def _batches(tasks: list[_Task], batch_seconds: float, sample_rate: int) -> list[list[_Task]]:
-    """Batches of windows of like length, the longest first: what the last worker finishes is short."""
-    items = [
-        Item(number, 0, 1.0, len(task.window.waveform) / sample_rate)
-        for number, task in enumerate(tasks)
-        if task.window is not None
-    ]
-    packed = pack(sorted(items, key=lambda item: item.duration), batch_seconds)
-    return [[tasks[item.index] for item in batch] for batch in reversed(packed)]
 
 
 def _read(

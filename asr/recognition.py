@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from asr.audio import read_audio
-from asr.batching import Item, pack
+from asr.batching import share_out
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import AcousticModel
@@ -58,9 +58,7 @@ def recognise(
         advance: Told how many seconds of audio are done.
     """
     result: Recognised[Result] = Recognised([None] * len(utterances))
-    items = [Item(index, 0, 1.0, utterance.duration) for index, utterance in enumerate(utterances)]
-    # The longest first: what is left for the last threads to finish is short.
-    batches = pack(sorted(items, key=lambda item: item.duration), batch_seconds)[::-1]
+    batches = share_out([utterance.duration for utterance in utterances], batch_seconds, threads)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(max(1, threads_before // threads))
     try:
@@ -74,7 +72,7 @@ def recognise(
                     for index, value in found.items():
                         result.results[index] = value
                     result.failures += failures
-                    advance(sum(item.duration for item in batch))
+                    advance(sum(utterances[index].duration for index in batch))
             except BaseException:
                 # Ctrl-C too: what has not begun never will.
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -89,17 +87,17 @@ def _recognise_batch(
     decode: Decode[Result],
     utterances: Sequence[Utterance],
     head: str,
-    batch: Sequence[Item],
+    batch: Sequence[int],
 ) -> tuple[dict[int, Result], list[str]]:
     rate = model.config.frontend.sample_rate
     waveforms, read, failures = [], [], []
-    for item in batch:
-        utterance = utterances[item.index]
+    for index in batch:
+        utterance = utterances[index]
         try:
             waveforms.append(
                 read_audio(utterance.audio_filepath, rate, utterance.offset, utterance.duration or None)
             )
-            read.append(item.index)
+            read.append(index)
         except UserError as error:
             failures.append(str(error))
     if not read:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.batching import BatchingConfig, Item, pack, plan_epoch, share_of
+from asr.batching import BatchingConfig, Item, pack, plan_epoch, share_of, share_out
 
 DURATIONS = np.random.default_rng(0).uniform(0.5, 18.0, 300)
 ALL = [(np.arange(300), 0.0)]
@@ -134,3 +134,20 @@ def test_an_utterance_longer_than_a_batch_has_one_of_its_own() -> None:
     short = Item(1, 0, 1.0, 5.0)
     assert pack([short, long, short], 60.0) == [[short], [long], [short]]
     assert pack([], 60.0) == []
+
+
+def test_little_is_shared_out_evenly_among_workers() -> None:
+    durations = [5.0] * 60 + [12.0] * 20
+    batches = share_out(durations, 120.0, workers=2)
+    assert sorted(number for batch in batches for number in batch) == list(range(80))
+    assert len(batches) >= 8
+    assert durations[batches[0][0]] == 12.0
+    assert durations[batches[-1][-1]] == 5.0
+
+
+def test_batches_are_neither_larger_than_asked_nor_smaller_than_pays() -> None:
+    durations = [10.0] * 600
+    assert {len(batch) for batch in share_out(durations, 120.0, workers=2)} == {12}
+    assert {len(batch) for batch in share_out(durations[:12], 120.0, workers=8)} == {3}
+    assert {len(batch) for batch in share_out(durations[:12], 20.0, workers=0)} == {2}
+    assert share_out([], 120.0, workers=2) == []
