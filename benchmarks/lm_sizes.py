@@ -1,9 +1,9 @@
 """What an n-gram's size costs: perplexity and word error rate of one model pruned to several sizes.
 
-    python benchmarks/lm_sizes.py books.txt.xz data/dev-clean.jsonl --sizes 2MB 4MB 8MB 16MB 32MB
+    python benchmarks/lm_sizes.py books.txt.xz data/dev-clean.jsonl --sizes 2 4 8 16 32
 
-The model is estimated once (``asr lm build``), pruned by entropy to each size, and put in the place of the
-acoustic model's own language model; lexicon and weights stay as they are. The unpruned one comes last.
+The model is estimated once (as ``asr lm build`` does), pruned by entropy to each size, and put in the place
+of the acoustic model's own language model; lexicon and weights stay as they are. The unpruned one comes last.
 """
 
 import argparse
@@ -15,6 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from asr.lm.build import build_table
+from asr.lm.formats import save_table
+from asr.lm.pruning import prune_to_size
 from asr.manifest import evenly_spread, read_manifest, write_manifest
 
 
@@ -24,29 +27,29 @@ def main() -> None:
     arguments.add_argument("text", type=Path, help="A sentence a line; plain, .gz or .xz.")
     arguments.add_argument("manifest", type=Path, help="Utterances with texts.")
     arguments.add_argument("--model", default="en")
-    arguments.add_argument("--order", default="4")
-    arguments.add_argument("--vocabulary", default="100000")
-    arguments.add_argument("--sizes", nargs="+", default=["2MB", "4MB", "8MB", "16MB", "32MB"])
+    arguments.add_argument("--order", type=int, default=4)
+    arguments.add_argument("--vocabulary", type=int, default=100_000)
+    arguments.add_argument("--sizes", nargs="+", type=int, default=[2, 4, 8, 16, 32], help="In MB.")
     arguments.add_argument("--utterances", type=int, default=0, help="Decoded, evenly spread (0: all).")
     given = arguments.parse_args()
     chosen = evenly_spread([each for each in read_manifest(given.manifest) if each.text], given.utterances)
     print("| size, MB | n-grams | perplexity | without unknown words | WER, % | decoding, s |")
     print("|---|---|---|---|---|---|")
+    megabyte = 1_000_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_manifest(folder / "decoded.jsonl", chosen)
-        build = ["lm", "build", given.text, "--order", given.order, "--vocabulary", given.vocabulary]
-        run(*build, "-o", folder / "all.arpa")
+        whole = build_table([given.text], given.order, vocabulary=given.vocabulary, temporary=folder)
         for size in [*given.sizes, None]:
             lm = folder / "lm"
-            run("lm", "build", folder / "all.arpa", "-o", lm, *(["--size", size] if size else []))
+            save_table(lm, prune_to_size(whole, size * megabyte) if size else whole)
             facts = json.loads(run("lm", "info", lm, "--json"))
             text = json.loads(run("lm", "perplexity", lm, given.manifest, "--json"))
             begin = time.perf_counter()
             found = json.loads(run("evaluate", given.model, folder / "decoded.jsonl", "--lm", lm, "--json"))
             seconds = time.perf_counter() - begin
             print(
-                f"| {facts['bytes'] / 1e6:.1f} | {sum(facts['ngrams']):,} | {text['perplexity']:.1f} "
+                f"| {facts['bytes'] / megabyte:.1f} | {sum(facts['ngrams']):,} | {text['perplexity']:.1f} "
                 f"| {text['perplexity_without_unknown']:.1f} | {found['wer']:.2f} | {seconds:.0f} |",
                 flush=True,
             )
