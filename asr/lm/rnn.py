@@ -125,7 +125,8 @@ def measure_rnn_perplexity(model: RNNLM, paths: Sequence[PathLike]) -> Perplexit
     """
     total = Perplexity()
     for path in paths:
-        lines = (line.decode().split() for line in read_lines(path))
+        # A word that is not UTF-8 is as unknown as any other.
+        lines = (line.decode(errors="replace").split() for line in read_lines(path))
         while batch := list(islice((words for words in lines if words), 64)):
             for words, scores in zip(batch, model.word_scores(batch), strict=True):
                 known = np.array([word in model.word_ids for word in words] + [True])

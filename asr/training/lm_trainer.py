@@ -77,16 +77,22 @@ def load_lm_recipe(path: Path, overrides: list[str]) -> LMRecipe:
         or bool(recipe.schedule.epochs) + bool(recipe.schedule.steps) + bool(recipe.schedule.minutes) != 1
     ):
         raise UserError(f"{path}: schedule needs one of epochs, steps and minutes, and kind cosine or linear")
+    if recipe.optimizer.accumulate != 1 or recipe.schedule.stop_after:
+        raise UserError(f"{path}: optimizer.accumulate and schedule.stop_after are not for language models")
+    for key in ("batch_words", "evaluate_every"):
+        if getattr(recipe, key) < 1:
+            raise UserError(f"{path}: {key}: must be at least 1")
     return recipe
 
 
 @dataclass
 class LMPosition:
-    """Where a run is: steps done, epoch under way, batches of it done, seconds spent."""
+    """Where a run is: steps done, epoch under way, batches of it done and in all, seconds spent."""
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
+    batches: int = 1
     seconds: float = 0.0
 
 
@@ -141,7 +147,10 @@ def frequent_words(paths: list[str], size: int) -> list[str]:
             for word in line.split():
                 counts[word] = counts.get(word, 0) + 1
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    return [*SPECIAL_WORDS, *(word.decode() for word in ranked[:size])]
+    try:
+        return [*SPECIAL_WORDS, *(word.decode() for word in ranked[:size])]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{', '.join(paths)}: the text is not UTF-8 ({error})") from error
 
 
 def perplexity(model: RNNLM, text: Text, batch_words: int) -> float:
@@ -176,7 +185,6 @@ class LMTrainer:
         self.model.precision = choose_precision(recipe.precision, torch.device("cpu"))
         self.optimisation = Optimisation(self.model, recipe.optimizer)
         self.position = LMPosition()
-        self.epoch_size = 1
         self.started = self.spoken = 0.0
         self.heard = 0
 
@@ -207,7 +215,7 @@ class LMTrainer:
         position, seed = self.position, self.recipe.seed
         draw = np.random.default_rng((seed, position.epoch))
         batches = list(self.text.batches(draw.permutation(len(self.text)), self.recipe.batch_words))
-        self.epoch_size = len(batches)
+        position.batches = len(batches)
         for number in draw.permutation(len(batches))[position.batch :]:
             torch.manual_seed(seed * 1_000_003 + position.step)
             self._step(batches[number])
@@ -251,5 +259,5 @@ class LMTrainer:
 
     def _progress(self) -> float:
         position = self.position
-        epochs = position.epoch + position.batch / self.epoch_size
+        epochs = position.epoch + position.batch / position.batches
         return self.recipe.schedule.progress(epochs, position.step, position.seconds)

@@ -137,7 +137,6 @@ class Optimisation:
             if f"step.{number}" not in tensors:
                 continue  # no step was taken yet
             self.optimizer.state[part] = {
-                key: tensors[f"{key}.{number}"].to(part.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
+                key: tensors[f"{key}.{number}"].to(part.device) for key in ("step", "exp_avg", "exp_avg_sq")
             }
         return True

@@ -61,12 +61,12 @@ class Pretrainer(Trainer):
 
     def _evaluate(self) -> None:
         """Mean error of the averaged weights on the development set; the best are kept."""
+        if not self.development.utterances:
+            self._save_unmeasured()
+            return
         with self.average.swapped_in(self.flat.values):
             error = self._development_error()
-            improved = error < self.position.best
-            self.position.best = min(error, self.position.best)
-            self.position.unimproved = 0 if improved else self.position.unimproved + 1
-            if self.ranks.is_main and improved:
+            if self._improves(error) and self.ranks.is_main:
                 self._save_model(self.folder / "model", {HEAD: error})
         if self.reporter is not None:
             line = f"epoch {self.position.epoch + 1} step {self.position.step}: error {error:.4f}"
@@ -76,12 +76,13 @@ class Pretrainer(Trainer):
     @torch.inference_mode()
     def _development_error(self) -> float:
         self.model.eval()
-        totals = torch.zeros(2)
+        device = self.ranks.device
+        totals = torch.zeros(2, device=device)
         for batch in self.development.batches[self.ranks.rank :: self.ranks.processes]:
             waveforms, lengths = pad([self.development.audio[item.index] for item in batch])
-            features, lengths = self.model.frontend(waveforms, lengths)
+            features, lengths = self.model.frontend(waveforms.to(device), lengths.to(device))
             error, count, _ = forecast_error(self.model, features, features, lengths, self.recipe.loss.ahead)
-            totals += torch.tensor([float(error), float(count)])
+            totals += torch.stack([error, count.to(error.dtype)])
         self.ranks.sum(totals)
         self.model.train()
         return float(totals[0] / totals[1].clamp(min=1))

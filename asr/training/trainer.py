@@ -220,20 +220,14 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Measure the averaged weights; keep them where they are among the best."""
-        position, schedule = self.position, self.recipe.schedule
+        position = self.position
         if not self.development.utterances:
-            if self.ranks.is_main:
-                with self.average.swapped_in(self.flat.values):
-                    self._save_model(self.folder / "model", {})
+            self._save_unmeasured()
             return
         with self.average.swapped_in(self.flat.values):
             scores, examples = self.development.evaluate(self.model, self.ranks, self.data.denominators)
             error = scores[self.model.default_head].wer
-            improved = error < position.best
-            position.best = min(error, position.best)
-            position.unimproved = 0 if improved else position.unimproved + 1
-            if schedule.kind == "plateau" and position.unimproved % schedule.patience == 0 and not improved:
-                position.plateau *= schedule.factor
+            improved = self._improves(error)
             rates = {name: {"wer": result.wer, "cer": result.cer} for name, result in scores.items()}
             self._keep(error, improved, rates)
         if self.reporter is not None:
@@ -243,6 +237,22 @@ class Trainer:
                 metrics |= {f"wer_{name}": result.wer, f"cer_{name}": result.cer, name: examples[name]}
                 lines.append(f"  {name}: {_describe(self.model, name, result)}; e.g. {examples[name]}")
             self.reporter.evaluation(metrics, lines)
+
+    def _save_unmeasured(self) -> None:
+        """The averaged weights of now, where there is no development set to choose by."""
+        if self.ranks.is_main:
+            with self.average.swapped_in(self.flat.values):
+                self._save_model(self.folder / "model", {})
+
+    def _improves(self, error: float) -> bool:
+        """Whether an error is the least so far; the schedule takes note of it."""
+        position, schedule = self.position, self.recipe.schedule
+        improved = error < position.best
+        position.best = min(error, position.best)
+        position.unimproved = 0 if improved else position.unimproved + 1
+        if schedule.kind == "plateau" and position.unimproved % schedule.patience == 0 and not improved:
+            position.plateau *= schedule.factor
+        return improved
 
     def _keep(self, error: float, improved: bool, rates: dict[str, Any]) -> None:
         if not self.ranks.is_main:

@@ -88,8 +88,11 @@ def test_it_learns_a_language_that_can_be_foreseen(recipe: Path, tmp_path: Path)
     assert after < 4
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(recipe: Path, tmp_path: Path) -> None:
-    whole = LMTrainer(load_lm_recipe(recipe, []), tmp_path / "whole", lambda line: None)
+@pytest.mark.parametrize("length", [[], ["schedule.steps=0", "schedule.epochs=6"]])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    recipe: Path, tmp_path: Path, length: list[str]
+) -> None:
+    whole = LMTrainer(load_lm_recipe(recipe, length), tmp_path / "whole", lambda line: None)
     whole.run(resume=False)
 
     class Cut(Exception):
@@ -100,9 +103,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(recipe: Pat
             raise Cut
 
     with pytest.raises(Cut):
-        LMTrainer(load_lm_recipe(recipe, []), tmp_path / "cut", stop_at_half).run(resume=False)
-    again = LMTrainer(load_lm_recipe(recipe, []), tmp_path / "cut", lambda line: None)
+        LMTrainer(load_lm_recipe(recipe, length), tmp_path / "cut", stop_at_half).run(resume=False)
+    again = LMTrainer(load_lm_recipe(recipe, length), tmp_path / "cut", lambda line: None)
     again.run(resume=True)
+    assert again.position.step == whole.position.step > 30
     assert torch.equal(again.optimisation.flat.values, whole.optimisation.flat.values)
 
 
@@ -135,3 +139,19 @@ def test_perplexity_counts_the_ends_of_sentences(tmp_path: Path) -> None:
     assert perplexity(model, Text([str(tmp_path / "one.txt")], known), 100) == pytest.approx(
         expected, rel=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "override", ["optimizer.accumulate=2", "schedule.stop_after=3", "evaluate_every=0", "batch_words=0"]
+)
+def test_a_setting_that_would_do_nothing_or_cannot_be_is_named(recipe: Path, override: str) -> None:
+    with pytest.raises(UserError, match=override.partition("=")[0]):
+        load_lm_recipe(recipe, [override])
+
+
+def test_text_that_is_not_utf8_is_one_clear_line(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_bytes("CAFÉ\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"text\.txt: the text is not UTF-8"):
+        LMTrainer(load_lm_recipe(recipe, []), tmp_path / "run", lambda line: None)
+    found = measure_rnn_perplexity(small(), [tmp_path / "text.txt"])
+    assert (found.words, found.unknown) == (2, 1)

@@ -8,8 +8,9 @@ import torch
 from asr.errors import UserError
 from asr.model import load_network
 from asr.training.config import load_recipe
+from asr.training.distributed import Ranks
 from asr.training.network import build_model, initialise_from
-from asr.training.pretrainer import build_forecaster, forecast_error
+from asr.training.pretrainer import Pretrainer, build_forecaster, forecast_error
 from asr.training.run import train
 
 ONE_DIRECTION = ("encoder.bidirectional=false", "frontend.cmvn=fixed")
@@ -60,3 +61,22 @@ def test_the_error_falls_and_a_recogniser_starts_from_the_encoder(
     left = initialise_from(model, str(pretrained))
     assert left
     assert all(name.startswith("heads.") for name in left)
+
+
+def test_without_a_development_set_the_end_of_the_run_is_what_is_kept(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    overrides = (*ONE_DIRECTION, "data.dev=''", "schedule.steps=6", "training.evaluate_every=1")
+    pretrained = train(load_recipe(recipe_file, overrides), tmp_path / "run", pretraining=True)
+    assert load_network(pretrained).config.training["steps"] == 6
+
+
+def test_a_plateau_of_the_error_lowers_the_rate(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pretrainer, "_development_error", lambda self: 1.0)
+    schedule = ("schedule.kind=plateau", "schedule.patience=1", "training.evaluate_every=1")
+    overrides = (*ONE_DIRECTION, *schedule, "schedule.steps=0", "schedule.epochs=3")
+    run = Pretrainer(load_recipe(recipe_file, overrides), tmp_path, Ranks(processes=1))
+    run.run(resume=False)
+    assert run.position.plateau == 0.25
