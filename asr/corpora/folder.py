@@ -1,6 +1,7 @@
 """Any folder of recordings: a ``.txt`` file beside each, or a table (CSV or TSV) that names them."""
 
 import csv
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,8 +28,8 @@ _AUDIO_COLUMNS = ("audio_filepath", "path", "file", "file_name", "filename", "wa
 _TEXT_COLUMNS = ("text", "sentence", "transcript", "transcription", "normalized_text")
 _ID_COLUMNS = ("id", "utterance_id", "utt_id")
 _SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
-# Keys of a manifest line that say what a column of the same name does not know better.
-_MANIFEST_KEYS = ("offset", "duration", "sample_rate", "confidence")
+# A duration says something only beside an offset; else the audio's header knows better, as of the rate.
+_NUMBER_COLUMNS, _IGNORED_COLUMNS = ("offset", "duration", "confidence"), ("sample_rate",)
 
 _Read = tuple[list[Utterance], list[Problem]]
 
@@ -45,8 +46,9 @@ def prepare_folder(
     Without a table every audio file at any depth is an utterance, its text in the ``.txt`` file of the
     same name beside it, its id its path without suffix. With one, every row is: the header names a
     column for the audio (``path``, ``audio_filepath``, ``file`` …) and one for the text (``sentence``,
-    ``text``, ``transcript`` …), may name ``id`` and ``speaker`` (``client_id``), and every other column
-    goes into the manifest under its name. Paths are relative to ``root``, to the table's folder, or to
+    ``text``, ``transcript`` …), may name ``id``, ``speaker`` (``client_id``), ``confidence``, and ``offset``
+    with ``duration`` (seconds) where a file holds several utterances; every other column goes into the
+    manifest under its name. Paths are relative to ``root``, to the table's folder, or to
     ``clips`` in either.
 
     Args:
@@ -152,6 +154,9 @@ class _Columns:
     text: str
     id: str | None
     speaker: str | None
+    offset: str | None
+    duration: str | None
+    confidence: str | None
 
 
 def _find_columns(table: Path, header: list[str]) -> _Columns:
@@ -166,7 +171,8 @@ def _find_columns(table: Path, header: list[str]) -> _Columns:
             f"{table}: no column for the {missing}; its first line has {', '.join(map(repr, header))}, "
             f"and one of {', '.join(names)} is needed"
         )
-    return _Columns(audio, text, find(_ID_COLUMNS), find(_SPEAKER_COLUMNS))
+    numbers = [find((name,)) for name in _NUMBER_COLUMNS]
+    return _Columns(audio, text, find(_ID_COLUMNS), find(_SPEAKER_COLUMNS), *numbers)
 
 
 class _Finder:
@@ -185,17 +191,30 @@ class _Finder:
 
 
 def _row_utterance(row: dict[str, str], columns: _Columns, find: _Finder, number: int) -> Utterance:
+    """A row as an utterance; a number that cannot be read becomes NaN."""
     name = row.get(columns.audio, "")
     id = row.get(columns.id, "") if columns.id else ""
-    known = (columns.audio, columns.text, columns.id, columns.speaker, *_MANIFEST_KEYS)
+    offset = _number(row, columns.offset, 0.0)
+    stem = str(Path(name).with_suffix("")) if name else f"row {number}"
+    known = {*vars(columns).values(), *_IGNORED_COLUMNS}
     return Utterance(
-        id=id or str(Path(name).with_suffix("")) if name else f"row {number}",
+        id=id or (f"{stem}-{offset:g}" if columns.offset else stem),
         audio_filepath=str(find(name)) if name else "",
-        duration=0.0,
+        duration=_number(row, columns.duration, 0.0) if columns.offset else 0.0,
         text=row.get(columns.text, ""),
         speaker=(row.get(columns.speaker) or None) if columns.speaker else None,
+        offset=offset,
+        confidence=_number(row, columns.confidence, 1.0),
         extra={key: value for key, value in row.items() if value and key and key not in known},
     )
+
+
+def _number(row: dict[str, str], column: str | None, default: float) -> float:
+    written = row.get(column, "").strip() if column else ""
+    try:
+        return float(written) if written else default
+    except ValueError:
+        return math.nan
 
 
 def _check_rows(rows: list[Utterance]) -> _Read:
@@ -207,6 +226,8 @@ def _check_rows(rows: list[Utterance]) -> _Read:
             problems.append(Problem("text without audio", row.id))
         elif not Path(row.audio_filepath).exists():
             problems.append(Problem("missing audio", row.audio_filepath))
+        elif not (row.offset >= 0 and row.duration >= 0 and 0 <= row.confidence <= 1):
+            problems.append(Problem("no offset or duration in seconds, or confidence up to 1", row.id))
         elif row.id in utterances:
             problems.append(Problem("duplicate id", row.id))
         else:

@@ -28,6 +28,8 @@ Progress = Callable[[str, float], AbstractContextManager[Callable[[float], None]
 
 # Headers are read in blocks, so that a corpus of 300,000 files does not become as many futures.
 _BLOCK = 64
+# A table's times are rounded; so much beyond a file's end is no mistake (seconds).
+_TIME_TOLERANCE = 0.1
 _MARKER_VERSION = 2
 
 
@@ -134,7 +136,9 @@ def problems_file(manifest: Path) -> Path:
 def read_headers(
     utterances: Sequence[Utterance], progress: Progress = silent_progress, description: str = "audio"
 ) -> tuple[list[Utterance], list[Problem]]:
-    """Fill in duration and sample rate from the audio headers, many files at a time.
+    """Fill in duration (where it is 0: to the file's end) and sample rate from the audio headers.
+
+    Many files are read at a time.
 
     Returns:
         The utterances with readable audio, in the order given, and a problem for each of the others.
@@ -169,7 +173,11 @@ def _read_header(utterance: Utterance) -> Utterance | Problem:
         return Problem("unreadable audio", str(error))
     if not info.duration:
         return Problem("unreadable audio", f"{utterance.audio_filepath}: holds no samples")
-    return replace(utterance, duration=round(info.duration, 6), sample_rate=info.sample_rate)
+    duration = utterance.duration or info.duration - utterance.offset
+    if duration <= 0 or utterance.offset + duration > info.duration + _TIME_TOLERANCE:
+        place = f"{utterance.offset:g} s, {utterance.duration:g} s long, of {info.duration:g} s"
+        return Problem("outside of the audio", f"{utterance.id} ({place})")
+    return replace(utterance, duration=round(duration, 6), sample_rate=info.sample_rate)
 
 
 def _fingerprint(files: Iterable[Path], settings: Sequence[str]) -> str:

@@ -183,3 +183,30 @@ def test_a_folder_that_is_none_is_one_clear_line(recordings, tmp_path, run, root
 def test_a_manifest_may_go_to_the_null_device(recordings):
     assert prepare_folder(recordings, Path(os.devnull)).utterances == 2
     assert not Path(os.devnull).with_name(".null.completed").exists()
+
+
+def test_rows_may_be_stretches_of_one_recording(recordings, tmp_path):
+    write_audio(recordings / "long.wav", 6.0)
+    table = tmp_path / "table.csv"
+    rows = [
+        "long.wav,first,0,2.5,0.9",
+        "long.wav,second,2.5,,",
+        "long.wav,beyond,5,3,1",
+        "long.wav,odd,x,1,1",
+    ]
+    table.write_text("\n".join(["path,text,Offset,duration,confidence", *rows, "long.wav,percent,1,1,95"]))
+    prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
+    first, second = read_manifest(prepared.manifest)
+    assert (first.text, first.offset, first.duration, first.confidence) == ("first", 0.0, 2.5, 0.9)
+    assert (second.text, second.offset, second.duration, second.confidence) == ("second", 2.5, 3.5, 1.0)
+    assert kinds(prepared.problems) == [
+        *["no offset or duration in seconds, or confidence up to 1"] * 2,
+        "outside of the audio",
+    ]
+
+
+def test_a_duration_without_offset_is_that_of_the_file(recordings, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("path,text,duration\none.wav,first,4711\n")
+    prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
+    assert [utterance.duration for utterance in read_manifest(prepared.manifest)] == [0.5]
