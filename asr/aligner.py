@@ -288,7 +288,7 @@ class Aligner:
         odd about a recording.
         """
         threads_before = torch.get_num_threads()
-        torch.set_num_threads(max(1, threads_before // min(threads, max(1, len(utterances)))))
+        torch.set_num_threads(threads // max(1, min(threads, len(utterances))))
         try:
             with ThreadPoolExecutor(threads) as pool:
                 yield from pool.map(lambda one: self._align_utterance(one, advance, warn), utterances)

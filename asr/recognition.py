@@ -60,7 +60,7 @@ def recognise(
     result: Recognised[Result] = Recognised([None] * len(utterances))
     batches = share_out([utterance.duration for utterance in utterances], batch_seconds, threads)
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads_before // threads))
+    torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
             work = [

@@ -57,7 +57,10 @@ def _segment(words: Sequence[Word], channel: int | None) -> Segment:
 def subtitle_cues(segments: Iterable[Segment]) -> list[Segment]:
     """Segments cut into cues of at most two lines of 42 characters and 7 seconds.
 
-    A short cue stays until :data:`SHORTEST_CUE` seconds are over or the next one begins.
+    A short cue stays until :data:`SHORTEST_CUE` seconds are over or its channel's next one begins.
+
+    Returns:
+        The cues by their start; those of several channels overlap where people talk at once.
     """
     cues = [
         _segment(words, segment.channel)
@@ -65,11 +68,13 @@ def subtitle_cues(segments: Iterable[Segment]) -> list[Segment]:
         for words in _cue_words(segment.words or (Word(segment.text, segment.start, segment.end),))
     ]
     lengthened = []
-    for position, cue in enumerate(cues):
-        following = [other.start for other in cues[position + 1 : position + 2]]
-        end = min([cue.start + CUE_SECONDS, max(cue.end, cue.start + SHORTEST_CUE), *following])
-        lengthened.append(Segment(cue.text, cue.start, max(end, cue.start), cue.words, cue.channel))
-    return lengthened
+    following: dict[int | None, float] = {}  # where each channel's next cue begins
+    for cue in reversed(cues):
+        end = min(cue.start + CUE_SECONDS, max(cue.end, cue.start + SHORTEST_CUE))
+        end = max(min(end, following.get(cue.channel, end)), cue.start)
+        following[cue.channel] = cue.start
+        lengthened.append(Segment(cue.text, cue.start, end, cue.words, cue.channel))
+    return sorted(reversed(lengthened), key=lambda cue: cue.start)
 
 
 def wrapped(words: Sequence[str]) -> list[list[int]]:

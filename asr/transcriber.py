@@ -217,9 +217,8 @@ class Transcriber:
         """Recordings with one of several channels each; of how many channels each is goes to ``counts``."""
         for given in recordings:
             recording = given if isinstance(given, Recording) else Recording(given)
-            if recording.channel == ALL_CHANNELS and hasattr(recording.source, "read"):
-                # Each channel reads it anew.
-                recording = replace(recording, source=recording.source.read())
+            if recording.channel == ALL_CHANNELS:
+                recording = replace(recording, source=_read_again(recording.source))
             channels = self._channels(recording) if recording.channel == ALL_CHANNELS else None
             counts.append(channels or 1)
             if channels is None:
@@ -261,6 +260,15 @@ class Transcriber:
         tokenizer = self.model.tokenizers[self.head]
         words = timed_words(hypothesis.tokens, hypothesis.frames, confidences, tokenizer, self.frame_shift)
         return replace(hypothesis, words=words)
+
+
+def _read_again(source: Source | Samples) -> Source | Samples:
+    """A source that each channel can read anew: of a stream or a pipe, its bytes."""
+    if hasattr(source, "read"):
+        return source.read()
+    if isinstance(source, str | os.PathLike) and Path(source).is_fifo():
+        return Path(source).read_bytes()
+    return source
 
 
 def _transcript(channels: list[Recognised]) -> Transcript:

@@ -114,3 +114,19 @@ def test_a_manifest_labelled_by_a_model_can_be_trained_on(
             original.duration,
         )
         assert 0 <= labelled.confidence <= 1
+
+
+def test_each_thread_computes_on_one_core(make_model: Callable[..., Model], clips: Path) -> None:
+    before, seen = torch.get_num_threads(), []
+
+    def decode(emissions: Tensor, lengths: Tensor) -> list[int]:
+        seen.append(torch.get_num_threads())
+        return [0] * len(lengths)
+
+    torch.set_num_threads(3)
+    try:
+        recognise(make_model(), decode, read_manifest(clips), "characters", threads=1)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

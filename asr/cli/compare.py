@@ -1,4 +1,4 @@
-"""``asr compare``: a picture of two systems on the same utterances."""
+"""``asr compare``: two systems on the same utterances."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,10 @@ def compare(
     reference: Annotated[Path, typer.Argument(metavar="REF", help="References, as asr score reads them.")],
     first: Annotated[Path, typer.Argument(metavar="A", help="Hypotheses of the first system.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Hypotheses of the second system.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A .png, .svg or .pdf.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Also draw it: a .png, .svg or .pdf."),
+    ] = None,
     labels: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Names of the systems (default: the files')."),
@@ -39,18 +42,23 @@ def compare(
     ] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1,
 ) -> None:
-    """Draw the difference of two systems, their kinds of error, and both group by group."""
-    from asr.plots.comparison import comparison
-    from asr.plots.style import check_format, save
+    """Tell whether two systems differ; draw it, with their kinds of error, and both group by group."""
     from asr.scoring import report_text
     from asr.scoring.normalizers import normalizer
     from asr.scoring.report import Options, report_pair
     from asr.scoring.texts import read
 
-    check_format(output)
+    if output is not None:
+        from asr.plots.style import check_format
+
+        check_format(output)
     options = Options(
         normalizer(normalize), "character" if cer else "word", tuple(by or ()), cluster, replicates, seed
     )
     pair = report_pair(read(reference), read(first, hypotheses=True), read(second, hypotheses=True), options)
-    save(comparison(pair, labels or (first.stem, second.stem)), output)
+    if output is not None:
+        from asr.plots.comparison import comparison
+        from asr.plots.style import save
+
+        save(comparison(pair, labels or (first.stem, second.stem)), output)
     typer.echo(report_text.pair_summary(pair))

@@ -49,7 +49,7 @@ def tune(
 
     folder = find_model(model)
     network = load_network(folder)
-    defaults = network.config.decoding
+    defaults = dict(network.config.decoding)
     rescoring_lm = None if rescore in (None, NONE) else Path(str(rescore))
     if rescore is None and defaults.get("rescoring"):
         rescoring_lm = folder / "rescoring_lm"
@@ -66,6 +66,12 @@ def tune(
         options, lm=None if lm is None else str(lm), lexicon=None if lexicon is None else str(lexicon)
     )
     decoder_builder(folder, network, given)
+    own = folder / "lexicon.txt"
+    if chosen_head != network.default_head and lexicon is None and own.is_file():
+        raise UserError(
+            f"{own}: is written in the tokens of head {network.default_head}, and there is one for the head "
+            f"that is decoded; give {chosen_head} a --lexicon, or remove it"
+        )
     if rnn is not None and lm is None and not (folder / "lm").is_dir():
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     chosen = evenly_spread([utterance for utterance in read_manifest(manifest) if utterance.text], utterances)
@@ -86,6 +92,7 @@ def tune(
 
     defaults |= {"head": chosen_head, "decoder": "beam", **(options.settings or {})}
     defaults |= {"confidence_slope": 1.0, "confidence_offset": 0.0}
+    network.config.decoding = defaults
     build = decoder_builder(folder, network, options)
     config = beam_config(defaults, options)
     measure = tuning.measure_with(build, config, emissions, references, options.threads)

@@ -228,8 +228,11 @@ def rescoring_config(defaults: dict[str, Any]) -> RescoringConfig:
 
 
 def _rescoring_lm(folder: Path, defaults: dict[str, Any], options: DecodingOptions) -> Path | None:
-    """The recurrent LM to use: the user's, or the directory's if its configuration has a ``rescoring``."""
-    own = folder / "rescoring_lm" if defaults.get("rescoring") else None
+    """The recurrent LM to use: the user's, or the directory's if its configuration has a ``rescoring``.
+
+    The directory's is to be mixed with an n-gram: ``--lm none`` does without both.
+    """
+    own = folder / "rescoring_lm" if defaults.get("rescoring") and options.lm != NONE else None
     return _resource(options.rescore, own)
 
 

@@ -88,3 +88,30 @@ def test_a_missing_recurrent_model_leaves_the_directory_as_it_was(
     assert done.status != 0
     assert len(done.stderr.strip().splitlines()) == 1
     assert {path: path.read_bytes() for path in copied_model.rglob("*") if path.is_file()} == before
+
+
+def test_another_head_is_tuned_with_a_lexicon_of_its_own(
+    run_asr: Run, copied_model: Path, manifest: Path, phone_lexicon: Path
+) -> None:
+    done = run_asr(
+        *("tune", copied_model, manifest, "--head", "phones", "--lexicon", phone_lexicon, "--beam-size", 20)
+    )
+    assert done.status == 0, done.stderr
+    assert decoding(copied_model)["head"] == "phones"
+    assert run_asr("decode", copied_model, manifest).status == 0
+    before = {path: path.read_bytes() for path in copied_model.rglob("*") if path.is_file()}
+    refused = run_asr("tune", copied_model, manifest, "--head", "characters")
+    assert refused.status == 1
+    assert "lexicon.txt: is written in the tokens of head phones" in refused.stderr
+    assert {path: path.read_bytes() for path in copied_model.rglob("*") if path.is_file()} == before
+
+
+def test_without_ngram_a_directory_is_not_rescored_either(
+    run_asr: Run, copied_model: Path, manifest: Path, recurrent_lm: Path
+) -> None:
+    run_asr("tune", copied_model, manifest, "--rescore", recurrent_lm, "--beam-size", 20)
+    assert "rescoring" in decoding(copied_model)
+    without = run_asr("decode", copied_model, manifest, "--lm", "none")
+    assert without.status == 0, without.stderr
+    both = run_asr("decode", copied_model, manifest, "--lm", "none", "--rescore", recurrent_lm)
+    assert "--rescore: needs the n-gram" in both.stderr

@@ -1,7 +1,8 @@
-"""``asr compare``: the picture of two systems."""
+"""``asr compare``: two systems, in words and as a picture."""
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,6 @@ from typer.testing import CliRunner
 
 from asr.cli.compare import register
 from asr.errors import UserError
-
-pytest.importorskip("matplotlib")
 
 
 @pytest.fixture
@@ -41,6 +40,7 @@ def run(*arguments: object) -> str:
 
 
 def test_the_picture_names_systems_units_and_groups(files, tmp_path):
+    pytest.importorskip("matplotlib")
     output = tmp_path / "compare.svg"
     text = run(*files, "-o", output, "--by", "speaker", "--labels", "old", "better", "--bootstrap", 200)
     assert "matched pairs (MAPSSWE)" in text
@@ -50,11 +50,20 @@ def test_the_picture_names_systems_units_and_groups(files, tmp_path):
 
 
 def test_png_is_drawn_without_groups_and_of_characters(files, tmp_path):
+    pytest.importorskip("matplotlib")
     run(*files, "-o", tmp_path / "compare.png", "--cer", "--bootstrap", 100)
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_another_ending_is_refused_before_the_work(files, tmp_path):
+    pytest.importorskip("matplotlib")
     with pytest.raises(UserError, match="pictures are"):
         run(*files, "-o", tmp_path / "compare.gif")
     assert not (tmp_path / "compare.gif").exists()
+
+
+def test_without_output_nothing_is_drawn(files, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asr.plots.comparison", None)
+    before = sorted(tmp_path.iterdir())
+    assert "matched pairs (MAPSSWE)" in run(*files, "--bootstrap", 200)
+    assert sorted(tmp_path.iterdir()) == before

@@ -1,6 +1,8 @@
 """Transcribing through the Python interface, on a model that hears tones."""
 
 import io
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import asr
@@ -120,6 +123,20 @@ def test_channels(transcriber: Transcriber, speak: Speak, record: Record, tmp_pa
         transcriber.transcribe(mono, channel=2)
     with pytest.raises(UserError, match="no such file"):
         transcriber.transcribe("/nowhere.wav", channel="all")
+
+
+def test_each_channel_of_a_named_pipe_is_heard(
+    transcriber: Transcriber, speak: Speak, tmp_path: Path
+) -> None:
+    stereo = io.BytesIO()
+    soundfile.write(stereo, np.stack([speak("ABC"), speak("ABC")], axis=1), 16_000, format="WAV")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[stereo.getvalue()])
+    writer.start()
+    apart = transcriber.transcribe(pipe, channel="all")
+    writer.join()
+    assert [(segment.text, segment.channel) for segment in apart.segments] == [("ABC", 1), ("ABC", 2)]
 
 
 def test_parts_of_files_and_raw_samples(

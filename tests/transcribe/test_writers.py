@@ -96,6 +96,16 @@ def test_subtitles_keep_to_their_limits(letters: int) -> None:
         assert letters > 42 or all(len(line) * (letters + 1) - 1 <= 42 for line in lines)
 
 
+def test_cues_of_channels_that_talk_at_once_stand_by_their_start_and_keep_their_length() -> None:
+    talk = split_at_pauses([Word("TALK", n * 0.5, n * 0.5 + 0.4) for n in range(40)], channel=1)
+    reply = split_at_pauses([Word("YES", 3.0, 3.3)], channel=2)
+    cues = subtitle_cues([*talk, *reply])
+    assert [cue.start for cue in cues] == sorted(cue.start for cue in cues)
+    assert sum(cue.text.count("TALK") for cue in cues) == 40
+    for cue in cues:
+        assert cue.end >= max(cue.words[-1].end, cue.start + 0.4)
+
+
 def test_two_lines_are_of_like_length() -> None:
     words = ["AAAA"] * 10
     assert [len(line) for line in wrapped(words)] == [5, 5]
