@@ -53,5 +53,7 @@ def test_numba_chooses_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/nonexistent")
-    assert user_cache()
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda user: {}["nobody"])
+    monkeypatch.setattr("sys.platform", "linux")
+    assert user_cache() == Path("~/.cache")

@@ -129,10 +129,6 @@ def test_words_are_made_plain():
             nbest(G2p(G2pConfig(**SMALL)), [plain(word)])
 
 
-shipped = pytest.mark.skipif(not (PRETRAINED / "g2p_en" / WEIGHTS).is_file(), reason="no shipped model")
-
-
-@shipped
 def test_the_shipped_model_is_small_and_pronounces_names():
     folder = PRETRAINED / "g2p_en"
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 3_000_000
@@ -142,7 +138,6 @@ def test_the_shipped_model_is_small_and_pronounces_names():
     assert all(set(phones) <= ARPABET for phones in best)
 
 
-@shipped
 def test_a_word_list_larger_than_a_batch_is_answered_whole(tmp_path: Path):
     words = ["".join(letters) for letters in itertools.product("BDK", "AEIOU", "LMN", "AEIOU", "RST")]
     (tmp_path / "words").write_text("\n".join(words))

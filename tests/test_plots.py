@@ -61,8 +61,10 @@ def check_axes(figure: Figure) -> None:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             shown = [label for label in axis.get_ticklabels() if label.get_visible() and label.get_text()]
-            alone = not axes.get_shared_x_axes().joined(axes, figure.axes[-1])
-            if axes.axison and axis.get_visible() and shown and alone:
+            # What is shared along x is written below the last axes.
+            elsewhere = axis is axes.xaxis and axes is not figure.axes[-1]
+            elsewhere = elsewhere and axes.get_shared_x_axes().joined(axes, figure.axes[-1])
+            if axes.axison and axis.get_visible() and shown and not elsewhere:
                 assert axis.label.get_text() or _has_labelled_neighbour(axes, axis, figure), axes.get_title()
 
 

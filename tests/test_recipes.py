@@ -1,15 +1,19 @@
-"""Every recipe of LibriSpeech loads, and runs on a tree of the corpus's form."""
+"""Every recipe loads; those of LibriSpeech run on a tree of the corpus's form."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asr.g2p.model import read_g2p_config
 from asr.model import load_network
 from asr.training.checkpoint import load_checkpoint
 from asr.training.config import load_recipe
+from asr.training.lm_trainer import load_lm_recipe
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes" / "librispeech").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted((FOLDER / "librispeech").glob("*.yaml"))
+OTHERS = sorted(set(FOLDER.glob("*/*.yaml")) - set(RECIPES))
 
 # The recipe's own road, made narrow: a test is no night.
 SMALL = (
@@ -32,6 +36,19 @@ def corpus(librispeech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_are_recipes() -> None:
     assert {"mini.yaml", "100h.yaml", "960h.yaml"} <= {path.name for path in RECIPES}
+    assert {"en", "lm", "g2p", "cells", "pretraining"} == {path.parent.name for path in OTHERS}
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: "/".join(path.parts[-2:]))
+def test_the_other_recipes_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASR_CORPORA", "corpora")
+    monkeypatch.setenv("ASR_TEXT", "text")
+    if path.parent.name == "lm":
+        assert load_lm_recipe(path, []).data.train == ["text/books.txt.xz"]
+    elif path.parent.name == "g2p":
+        assert read_g2p_config(path).training.epochs
+    else:
+        assert load_recipe(path).data.train
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

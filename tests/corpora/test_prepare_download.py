@@ -145,6 +145,7 @@ def test_a_whole_part_file_is_not_fetched_again(server, offer, fetch, source, tm
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train-clean-5.tar.gz.part").write_bytes(content)
     assert fetch().exit_code == 0
+    assert server.ranges == [f"bytes={len(content)}-"]
 
 
 def test_a_server_without_ranges_starts_again(server, offer, fetch, source):

@@ -76,7 +76,6 @@ def test_every_option_changes_the_model(run_asr: Run, text: Path, tmp_path: Path
             (("--entropy", 0.05), "ngrams", None),
             (("--size", "10.25kB"), "ngrams", None),
             (("--bits", 16), "bytes", None),
-            (("--temporary", tmp_path), "order", 3),
         ]
     ):
         folder = tmp_path / f"lm{number}"

@@ -98,13 +98,16 @@ def test_every_command_has_the_gate(
     model = make_model()
     model.config.decoding = {"speech_gate": {"characters": 1e9}}
     save_network(tmp_path / "deaf", model)
-    for command in ("transcribe", "decode"):
-        files = [clips] if command == "transcribe" else [tmp_path / "deaf", clips]
-        flags = ["--model", tmp_path / "deaf"] if command == "transcribe" else []
-        gated = run_asr(command, *files, *flags)
-        open_ = run_asr(command, *files, *flags, "--no-speech-gate")
+    deaf = tmp_path / "deaf"
+    for command in (
+        ("transcribe", clips, "--model", deaf),
+        ("transcribe", clips, "--model", deaf, "--stream", "--look-ahead", 0.5),
+        ("decode", deaf, clips),
+        ("evaluate", deaf, clips),
+    ):
+        gated, open_ = run_asr(*command), run_asr(*command, "--no-speech-gate")
         assert gated.status == open_.status == 0  # type: ignore[attr-defined]
-        assert gated.stdout != open_.stdout  # type: ignore[attr-defined]
+        assert gated.stdout != open_.stdout, command  # type: ignore[attr-defined]
 
 
 def test_a_threshold_that_is_no_number(make_model: Callable[..., Model], tmp_path: Path) -> None:

@@ -233,6 +233,7 @@ def test_damage_is_told_and_what_came_before_is_transcribed(
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.warns(UserWarning, match="damaged after"):
         text = transcriber.transcribe(path).text
+    assert len(text) > 40
     assert " ".join([PANGRAM] * 3).startswith(text[:20])
 
 
