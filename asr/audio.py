@@ -13,7 +13,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
@@ -315,8 +315,9 @@ def _seek(sound: soundfile.SoundFile, name: str, sample: int) -> None:
 
 def _skip(reader: AudioReader, offset: float) -> None:
     left = round(offset * reader.info.sample_rate)
-    while left > 0:
-        left -= len(reader._read(min(left, BLOCK_SAMPLES))) or left
+    with suppress(_Damage):  # of which the next read will tell
+        while left > 0:
+            left -= len(reader._read(min(left, BLOCK_SAMPLES))) or left
 
 
 def check_format(name: str, rate: int, channels: int) -> None:
@@ -359,9 +360,23 @@ def _open_with_ffmpeg(name: str, path: str, error: soundfile.SoundFileError) -> 
             rate, channels = _au_header(process.stdout, name, reason)
             check_format(name, rate, channels)
             info = AudioInfo(float("nan"), rate, channels)
-            yield AudioReader(name, info, lambda samples: _read_au(process.stdout, samples, channels))
+            yield AudioReader(name, info, lambda samples: _read_ffmpeg(process, messages, samples, channels))
         finally:
             process.kill()
+
+
+def _read_ffmpeg(
+    process: "subprocess.Popen[bytes]", messages: IO[bytes], samples: int, channels: int
+) -> np.ndarray:
+    """The next samples; at their end ffmpeg's complaints, if it has any."""
+    block = _read_au(process.stdout, samples, channels)
+    if len(block) < samples:
+        process.wait()
+        messages.seek(0)
+        complaints = messages.read().decode(errors="replace").strip().splitlines()
+        if complaints:
+            raise _Damage(f"ffmpeg: {complaints[-1]}", block)
+    return block
 
 
 def _au_header(stream: IO[bytes], name: str, reason: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,14 @@ def escape_name(name: str | os.PathLike[str]) -> str:
     for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):
         name = name.replace(plain, escaped)
     return _UNDECODABLE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
+
+
+def is_named_pipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names a pipe; one that cannot be looked at (too long a name) does not."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
 
 
 def _umask() -> int:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from asr.audio import RawFormat
 from asr.errors import UserError
@@ -74,7 +75,7 @@ def find_inputs(
     for argument in arguments:
         try:
             for found in _expand(argument, recursive):
-                source = sys.stdin.buffer if found.path == STDIN else found.path
+                source = _standard_input() if found.path == STDIN else found.path
                 recording = Recording(source, found.name, channel, found.offset, found.duration, raw)
                 suffix = PurePath(found.path).suffix
                 inputs.append(Input(recording, _inside(found.stem), suffix, found.speaker))
@@ -149,3 +150,14 @@ def _inside(stem: PurePath) -> PurePath:
     """A relative path that stays inside its folder, whatever an id says."""
     parts = [part for part in stem.parts if part not in (stem.anchor, "..", ".")]
     return PurePath(*parts) if parts else PurePath("recording")
+
+
+def _standard_input() -> BinaryIO:
+    """Standard input through a buffer of its own.
+
+    A thread that still waits in ``sys.stdin`` when the program ends, after Ctrl-C, would abort it.
+    """
+    try:
+        return open(os.dup(sys.stdin.fileno()), "rb")  # noqa: PTH123
+    except (OSError, ValueError):
+        return sys.stdin.buffer

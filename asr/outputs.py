@@ -1,5 +1,6 @@
 """Where transcripts go: files that mirror the input tree, one for each recording and format."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,15 @@ def plan_files(
     Raises:
         UserError: two recordings would be written to one file.
     """
+
+    def lacks(path: Path) -> bool:
+        # Not Path.exists(), which before Python 3.13 raises for a name that is too long.
+        return overwrite or not os.path.exists(path)  # noqa: PTH110
+
     jobs = []
     for entry, stem in zip(inputs, output_stems(inputs), strict=True):
         paths = [(writer, folder / stem.with_name(f"{stem.name}.{writer.extension}")) for writer in writers]
-        jobs.append(Job(entry, tuple(pair for pair in paths if overwrite or not pair[1].exists())))
+        jobs.append(Job(entry, tuple(pair for pair in paths if lacks(pair[1]))))
     return jobs
 
 

@@ -30,6 +30,7 @@ from asr.windows import OVERLAP, EmissionJoiner, Piece, Window, cut_windows
 _SORTED_BATCHES, _SORTED_BATCHES_A_THREAD = 8, 2
 _QUEUED_WINDOWS = 64
 _POLL_SECONDS = 0.1
+_PATIENCE = 1.0  # seconds
 
 
 class Recogniser(Protocol):
@@ -208,7 +209,12 @@ def _workers(threads: int) -> Iterator[Executor]:
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            yield pool
+            try:
+                yield pool
+            except BaseException:
+                # Ctrl-C too: what has not begun never will.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     finally:
         torch.set_num_threads(before)
 
@@ -298,7 +304,8 @@ def _tasks(
     finally:
         stop.set()
         for reader in readers:
-            reader.join()
+            # One that waits for what never comes, such as a terminal's input, is left behind.
+            reader.join(timeout=_PATIENCE)
 
 
 class _Shared:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asr.audio import AudioInfo, AudioReader, RawFormat, Source, open_audio
+from asr.audio import BLOCK_SAMPLES, AudioInfo, AudioReader, RawFormat, Source, open_audio
 from asr.errors import UserError
 from asr.resampling import Resampler
 
@@ -53,10 +54,10 @@ def open_recording(recording: Recording, model_rate: int) -> Iterator[AudioReade
         samples = float_samples(source)
         rate = recording.sample_rate or model_rate
         info = AudioInfo(len(samples) / rate, rate, samples.shape[1])
-        rest = iter(samples[round(recording.offset * rate) :][None])
-        yield AudioReader(
-            "samples", info, lambda _: next(rest, np.empty((0, samples.shape[1]), np.float32)).copy()
-        )
+        begin = round(recording.offset * rate)
+        parts = (samples[start : start + BLOCK_SAMPLES] for start in count(begin, BLOCK_SAMPLES))
+        # A copy, since what is not a number is cleaned in place.
+        yield AudioReader("samples", info, lambda _: next(parts).copy())
     else:
         with open_audio(source, recording.raw, recording.offset) as reader:
             yield reader

@@ -129,8 +129,8 @@ class Stream:
         bidirectional = model.config.encoder.bidirectional
         if look_ahead is not None and not bidirectional:
             raise UserError("--look-ahead: this model is one-directional and needs none")
-        if look_ahead is not None and not look_ahead >= 0:
-            raise UserError(f"--look-ahead: {look_ahead} must be at least 0 seconds")
+        if look_ahead is not None and not 0 <= look_ahead <= LONGEST:
+            raise UserError(f"--look-ahead: {look_ahead:g} must be 0 to {LONGEST:g} seconds")
         if look_ahead is None:
             look_ahead = LOOK_AHEAD if bidirectional else 0.0
         self._transcriber = transcriber

@@ -17,6 +17,7 @@ from asr.audio import Source
 from asr.decoding.options import Decoder, DecodingOptions, choose_head, load_decoder
 from asr.decoding.words import timed_words
 from asr.errors import UserError
+from asr.files import is_named_pipe
 from asr.model import AcousticModel, find_model, load_network
 from asr.pipeline import Listener, Recognised, recognise
 from asr.recording import ALL_CHANNELS, Recording, Samples, open_recording
@@ -266,7 +267,7 @@ def _read_again(source: Source | Samples) -> Source | Samples:
     """A source that each channel can read anew: of a stream or a pipe, its bytes."""
     if hasattr(source, "read"):
         return source.read()
-    if isinstance(source, str | os.PathLike) and Path(source).is_fifo():
+    if isinstance(source, str | os.PathLike) and is_named_pipe(source):
         return Path(source).read_bytes()
     return source
 

@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -250,3 +252,13 @@ class TestCommand:
             "It was bright,",
             "and cold.",
         ]
+
+
+def test_a_name_that_is_not_utf8_is_escaped_in_json(
+    model_directory: Path, examples: Path, tmp_path: Path, run_asr: Callable
+) -> None:
+    odd = tmp_path / os.fsdecode(b"na\xefve.flac")
+    shutil.copy(examples.parent / "boat.flac", odd)
+    done = run_asr("align", model_directory, odd, "--text", "A B", "-o", tmp_path / "out.json")
+    assert done.status == 0, done.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["id"].endswith("na\\xefve")

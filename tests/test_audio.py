@@ -259,3 +259,18 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         with pytest.raises(UserError):
             read_audio(bad)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_ffmpeg_complains_of_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.webm"
+    path.write_bytes(b"\x1aE\xdf\xa3")
+    fake_ffmpeg(
+        tmp_path,
+        monkeypatch,
+        "sys.stdout.buffer.write(struct.pack('>4s5I', b'.snd', 24, 0xffffffff, 6, 8000, 1))\n"
+        "sys.stdout.buffer.write(struct.pack('>8000f', *[0.5] * 8000))\n"
+        "sys.exit('File ended prematurely')",
+    )
+    with open_audio(path) as reader:
+        assert sum(len(block) for block in reader.blocks()) == 8000
+        assert reader.damage.endswith("(ffmpeg: File ended prematurely)")

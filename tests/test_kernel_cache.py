@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from asr.decoding.cache import cache_folder
 from asr.kernel_cache import VARIABLE, ensure_kernel_cache, user_cache
 
 NOWHERE = Path("/dev/null/nowhere")
@@ -57,3 +58,4 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pwd.getpwuid", lambda user: {}["nobody"])
     monkeypatch.setattr("sys.platform", "linux")
     assert user_cache() == Path("~/.cache")
+    assert cache_folder() == Path("~/.cache/asr")

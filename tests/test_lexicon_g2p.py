@@ -148,3 +148,15 @@ def test_a_word_list_larger_than_a_batch_is_answered_whole(tmp_path: Path):
     result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "lexicon.txt"), "--variants", "1"])
     assert result.exit_code == 0, result.output
     assert [word for word, _ in read_lexicon(tmp_path / "lexicon.txt")] == words
+
+
+def test_holding_out_nothing_is_refused_before_the_training():
+    with pytest.raises(UserError, match="held_out: 0 of"):
+        split_dictionary(toy_dictionary(), 0.0, 1)
+
+
+def test_a_run_of_ten_steps_trains():
+    words = dict(list(toy_dictionary().items())[:100])
+    config = G2pConfig(**SMALL)
+    config.training.epochs, config.training.batch_size = 10, 100
+    assert all(value.isfinite().all() for value in train_g2p(words, config).state_dict().values())

@@ -193,6 +193,13 @@ class TestPictures:
         check_axes(alignment(Aligner(model), waveform, "it was bright"))
         check_axes(training([read_run(run_folder)] * 2))
 
+    def test_a_recording_that_makes_no_picture_is_refused(self, make_model: Callable) -> None:
+        model, long = make_model(), torch.zeros(61 * 16_000)
+        with pytest.raises(UserError, match="61 s do not fit into one picture"):
+            emissions(model, long)
+        with pytest.raises(UserError, match="61 s do not fit into one picture"):
+            alignment(Aligner(model), long, "it was bright")
+
     @pytest.mark.parametrize(
         ("cell", "bidirectional", "words"), [("lstm", True, WORDS), ("gru", False, WORDS), ("rnn", True, ())]
     )

@@ -18,7 +18,7 @@ import typer
 from asr.cli.audio_progress import AudioProgress
 from asr.cli.output import write_stdout
 from asr.errors import UserError
-from asr.files import escape_name
+from asr.files import escape_name, is_named_pipe
 from asr.live import open_pipe
 from asr.recording import Recording, model_blocks, open_recording
 from asr.streaming import LONGEST, Stream
@@ -146,7 +146,7 @@ def _open(recording: Recording, rate: int, warn: "Warn") -> "AbstractContextMana
     source: Any = recording.source
     if hasattr(source, "read"):
         return open_pipe(source, recording.raw, warn)
-    if isinstance(source, str | os.PathLike) and Path(source).is_fifo():
+    if isinstance(source, str | os.PathLike) and is_named_pipe(source):
         return _open_named_pipe(Path(source), recording, warn)
     return open_recording(recording, rate)
 

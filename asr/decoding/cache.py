@@ -1,22 +1,22 @@
 """Lexicon trees kept between processes, so that only the first one builds them.
 
-They lie in ``$XDG_CACHE_HOME/asr`` (``~/.cache/asr``), named after what is in the lexicon; a folder that
-cannot be written only costs the time to build the tree again.
+They lie in the user's folder of caches (``~/.cache/asr``, say), named after what is in the lexicon; a folder
+that cannot be written only costs the time to build the tree again.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from asr.decoding.trie import LexiconTrie
 from asr.errors import UserError
+from asr.kernel_cache import user_cache
 
 
 def cache_folder() -> Path:
     """Where derived files are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asr"
+    return user_cache() / "asr"
 
 
 def load_lexicon_trie(path: Path, tokens: Sequence[str]) -> LexiconTrie:

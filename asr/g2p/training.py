@@ -31,12 +31,14 @@ def split_dictionary(dictionary: Dictionary, held_out: float, seed: int) -> tupl
     characters than A–Z and the apostrophe are left out.
 
     Raises:
-        UserError: fewer than 100 words, too few to learn from.
+        UserError: fewer than 100 words, too few to learn from, or none held out.
     """
     words = {word: phones for word, phones in dictionary.items() if re.fullmatch("[A-Z']+", word)}
     if len(words) < 100:
         raise UserError(f"the dictionary has only {len(words)} words of letters A–Z: too few to train on")
     held = {word for word in words if crc32(f"{seed} {_stem(word)}".encode()) < held_out * 2**32}
+    if not held:
+        raise UserError(f"training.held_out: {held_out:g} of {len(words)} words is none to measure with")
     return (
         {word: phones for word, phones in words.items() if word not in held},
         {word: phones for word, phones in words.items() if word in held},
@@ -77,9 +79,14 @@ def train_g2p(
         (0.9, 0.98),
         weight_decay=config.training.weight_decay,
     )
-    steps = config.training.epochs * -(-len(examples) // config.training.batch_size)
+    # Of ten steps the rise would end where it begins, and be divided by nothing.
+    steps = max(11, config.training.epochs * -(-len(examples) // config.training.batch_size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.training.learning_rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
+        optimizer,
+        config.training.learning_rate,
+        total_steps=steps,
+        pct_start=0.1,
+        cycle_momentum=False,
     )
     for epoch in range(1, config.training.epochs + 1):
         model.train()

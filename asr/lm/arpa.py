@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.lm.ngram import NGram
-from asr.lm.table import BEGIN_ID, SPECIAL_WORDS, UNKNOWN, UNKNOWN_ID, Level, NGramTable
+from asr.lm.table import BEGIN_ID, SPECIAL_WORDS, UNKNOWN, UNKNOWN_ID, Level, NGramTable, check_vocabulary
 from asr.lm.text import read_lines
 
 _BATCH = 100_000
@@ -83,6 +83,7 @@ class _Reader:
             words.append(UNKNOWN)
             log10 = np.append(log10, _NEVER)
             backoff10 = np.append(backoff10, 0.0)
+        check_vocabulary(words)
         if len(set(words)) != len(words):
             raise UserError(f"{self._path}: a word occurs twice among the 1-grams")
         missing = [word for word in SPECIAL_WORDS if word not in words]

@@ -16,7 +16,7 @@ from asr.files import atomic_write
 from asr.lm import query
 from asr.lm.quantization import codebook, encode
 from asr.lm.query import EMPTY_STATE, NGramArrays
-from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable
+from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable, check_vocabulary
 
 _FORMAT = 1
 _NPY_HEADER = 128
@@ -152,6 +152,7 @@ class NGram:
     @classmethod
     def from_table(cls, table: NGramTable, bits: int = 8) -> "NGram":
         """Pack a table, its probabilities and back-offs quantised to ``bits`` (8 or 16) for each order."""
+        check_vocabulary(table.words)
         levels = table.levels
         is_context = [_continued(level, above) for level, above in pairwise(levels)]
         flags = np.concatenate(is_context) if is_context else np.zeros(0, dtype=bool)

@@ -169,7 +169,10 @@ def load_rnn_lm(folder: str | os.PathLike[str]) -> RNNLM:
         model = RNNLM(config, words)
         weights = load_file(folder / WEIGHTS)
         model.load_state_dict({name: value.float() for name, value in weights.items()})
-    except (OSError, ValueError, RuntimeError, SafetensorError, OmegaConfBaseException) as error:
+    except (
+        *(OSError, ValueError, RuntimeError),
+        *(SafetensorError, OmegaConfBaseException, yaml.YAMLError),
+    ) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{folder}: no recurrent language model can be read here ({reason})") from error
     return model.eval()

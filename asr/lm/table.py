@@ -1,9 +1,12 @@
 """An n-gram model as plain columns: what is estimated, pruned and written to ARPA files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from asr.errors import UserError
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
 SPECIAL_WORDS = (UNKNOWN, BEGIN, END)
@@ -42,6 +45,18 @@ class Level:
             self.backoff[keep],
             None if self.count is None else self.count[keep],
             None if self.suffix is None else self.suffix[keep],
+        )
+
+
+LARGEST_VOCABULARY = 2**24
+
+
+def check_vocabulary(words: Sequence[str]) -> None:
+    """Raise :class:`UserError` for more words than an n-gram's 24 bits can tell apart."""
+    if len(words) > LARGEST_VOCABULARY:
+        raise UserError(
+            f"the vocabulary has {len(words):,} words, more than {LARGEST_VOCABULARY:,}: "
+            "keep the most frequent ones with --vocabulary N"
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from asr.aligner import Aligner, recording_emissions
 from asr.decoding.greedy import greedy_decode
+from asr.errors import UserError
 from asr.model import Model
 from asr.plots.spectra import FEW_TICKS, draw_fbank
 from asr.plots.style import (
@@ -25,6 +26,8 @@ from asr.plots.style import (
 
 LIKELY = 0.05
 """Tokens that never reach this probability get no row."""
+LONGEST = 60.0
+"""Seconds that a picture holds."""
 
 
 @styled
@@ -37,6 +40,7 @@ def emissions(model: Model, waveform: Tensor, head: str | None = None, title: st
         head: CTC head; the default one without it.
         title: Name of the recording.
     """
+    _check_length(waveform, model.config.frontend.sample_rate)
     head = head or model.default_head
     tokenizer = model.tokenizers[head]
     found, _ = recording_emissions(model, waveform, head)
@@ -87,6 +91,7 @@ def alignment(aligner: Aligner, waveform: Tensor, text: str, title: str = "") ->
         title: Name of the recording.
     """
     model = aligner.model
+    _check_length(waveform, aligner.sample_rate)
     aligned = aligner.align(waveform, text)
     result = aligned.alignment
     names = [aligner.tokenizer.tokens[token] for token in result.tokens]
@@ -121,3 +126,13 @@ def _features(model: Model, waveform: Tensor) -> NDArray[np.float32]:
     features, _ = model.frontend(waveform[None], torch.tensor([len(waveform)]))
     array: NDArray[np.float32] = features[0].numpy()
     return array
+
+
+def _check_length(waveform: Tensor, sample_rate: int) -> None:
+    """The picture grows with the recording, so that frames stay visible; a long one is refused."""
+    seconds = len(waveform) / sample_rate
+    if seconds > LONGEST:
+        raise UserError(
+            f"{seconds:.0f} s do not fit into one picture; "
+            f"choose {LONGEST:g} s at most with --offset and --duration"
+        )

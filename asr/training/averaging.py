@@ -15,8 +15,10 @@ def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
     """Model directories that a run kept: the ``best`` by error rate, or the ``last`` by step.
 
     Raises:
-        UserError: the run kept no models.
+        UserError: the run kept no models, or both are asked for.
     """
+    if best is not None and last is not None:
+        raise UserError("--best and --last: choose one of them")
     kept = sorted(path for path in (run / "models").glob("*-step-*") if path.is_dir())
     if not kept:
         raise UserError(f"{run}: kept no models (training.keep, training.evaluate_every)")

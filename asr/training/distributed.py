@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from multiprocessing import connection
 from typing import Any
 
@@ -83,6 +84,8 @@ def is_first_here() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+LONGEST_WAIT = timedelta(hours=12)
+
 Work = Callable[[Ranks, Any], int | None]
 """What every process does with an argument; a number is an exit status, on which all agree."""
 
@@ -102,6 +105,8 @@ def launch(work: Work, argument: Any, processes: int = 0) -> None:
         status = _join(work, argument, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://")
     else:
         gpus = torch.cuda.device_count()
+        if gpus and processes > gpus:
+            raise UserError(f"training.processes: {processes} are more than the {gpus} GPUs here")
         processes = processes or gpus or usable_cores()
         if processes == 1:
             status = work(Ranks(device=torch.device("cuda" if gpus else "cpu")), argument)
@@ -118,7 +123,8 @@ def _join(work: Work, argument: Any, rank: int, processes: int, address: str) ->
         device = torch.device("cuda", local % torch.cuda.device_count())
         torch.cuda.set_device(device)
     backend = "gloo" if device.type == "cpu" else "nccl"
-    dist.init_process_group(backend, address, rank=rank, world_size=processes)
+    # One decodes the audio while the others wait here: hundreds of hours take their time.
+    dist.init_process_group(backend, address, rank=rank, world_size=processes, timeout=LONGEST_WAIT)
     status = work(Ranks(rank, processes, device), argument)
     dist.barrier()
     # Not after an exception: the others would fail at their next sum before anyone has said why.

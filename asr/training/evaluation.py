@@ -8,12 +8,27 @@ from asr.batching import Item, pack
 from asr.decoding.greedy import greedy_decode
 from asr.decoding.unit_search import best_paths
 from asr.denominator import UnitNgram
+from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import Model
 from asr.scoring import Score, score
-from asr.tokenizer import UnknownSymbol
+from asr.tokenizer import Tokenizer, UnknownSymbol
 from asr.training.data import AudioStore, pad
 from asr.training.distributed import Ranks
+
+
+def check_spelling(utterances: Sequence[Utterance], model: Model) -> None:
+    """Whether the default head can be measured on a development set at all.
+
+    Raises:
+        UserError: it cannot write a single text, so that nothing could be wrong.
+    """
+    if utterances and not _writable(utterances, model.tokenizers[model.default_head]):
+        example = utterances[0].text or ""
+        raise UserError(
+            f"data.dev: head {model.default_head} can write none of its texts, such as {example!r}: "
+            "letters or words that it does not know"
+        )
 
 
 class DevelopmentSet:
@@ -61,14 +76,20 @@ class DevelopmentSet:
         scores, examples = {}, {}
         for name, tokenizer in model.tokenizers.items():
             hypotheses = {key: text for part in parts for key, text in part[name].items()}
-            references = {}
-            for utterance in self.utterances:
-                text = utterance.text or ""
-                try:
-                    written = tokenizer.decode(tokenizer.encode(text))
-                except UnknownSymbol:
-                    continue
-                references[utterance.id] = written if tokenizer.units == "phones" else text
+            references = _writable(self.utterances, tokenizer)
             scores[name] = score(references, {key: hypotheses[key] for key in references})
             examples[name] = hypotheses[self.utterances[len(self.utterances) // 2].id]
         return scores, examples
+
+
+def _writable(utterances: Sequence[Utterance], tokenizer: Tokenizer) -> dict[str, str]:
+    """The texts that a head can write, as it would, by utterance id."""
+    references = {}
+    for utterance in utterances:
+        text = utterance.text or ""
+        try:
+            written = tokenizer.decode(tokenizer.encode(text))
+        except UnknownSymbol:
+            continue
+        references[utterance.id] = written if tokenizer.units == "phones" else text
+    return references

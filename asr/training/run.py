@@ -9,6 +9,7 @@ from asr.training.checkpoint import load_checkpoint
 from asr.training.config import Recipe, write_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
 from asr.training.distributed import STOPPED, Ranks, is_first, is_first_here, launch
+from asr.training.evaluation import check_spelling
 from asr.training.network import build_model, initialise_from
 from asr.training.pretrainer import Pretrainer, build_forecaster
 from asr.training.trainer import Stopped, Trainer
@@ -52,6 +53,8 @@ def _look_ahead(recipe: Recipe, pretraining: bool) -> None:
         initialise_from(model, recipe.training.init_from)
     data = TrainingData(recipe, model)
     development = development_utterances(recipe.data, bool(model.tokenizers))
+    if not pretraining:
+        check_spelling(development, model)
     AudioStore(development, recipe.frontend.sample_rate, recipe.data.cache)
     if not recipe.data.cache:
         for source, (indices, _) in zip(recipe.data.train, data.sources, strict=True):

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UserError
+from asr.lm.arpa import read_arpa, write_arpa
+from asr.lm.build import build_table
 from asr.lm.ngram import NGram
 from asr.lm.query import NGramArrays, advance
 from asr.lm.table import SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable
@@ -193,3 +195,16 @@ def test_saved_arrays_are_all_that_a_model_needs(tmp_path: Path) -> None:
     NGram.from_table(random_table(1)).save(tmp_path)
     expected = {"lm.yaml", "words.txt", *(f"{name}.npy" for name in NGramArrays._fields)}
     assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_more_words_than_can_be_told_apart_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text.txt").write_text("A B C\n" * 20)
+    table = build_table([tmp_path / "text.txt"], 2)
+    write_arpa(tmp_path / "lm.arpa", table)
+    monkeypatch.setattr("asr.lm.table.LARGEST_VOCABULARY", 5)
+    with pytest.raises(UserError, match="6 words, more than 5: keep the most frequent"):
+        NGram.from_table(table)
+    with pytest.raises(UserError, match="6 words, more than 5"):
+        read_arpa(tmp_path / "lm.arpa")

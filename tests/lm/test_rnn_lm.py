@@ -155,3 +155,10 @@ def test_text_that_is_not_utf8_is_one_clear_line(recipe: Path, tmp_path: Path) -
         LMTrainer(load_lm_recipe(recipe, []), tmp_path / "run", lambda line: None)
     found = measure_rnn_perplexity(small(), [tmp_path / "text.txt"])
     assert (found.words, found.unknown) == (2, 1)
+
+
+def test_a_broken_description_is_one_clear_line(tmp_path: Path) -> None:
+    save_rnn_lm(tmp_path / "lm", small())
+    (tmp_path / "lm" / "rnn.yaml").write_text("cell: [lstm\n")
+    with pytest.raises(UserError, match="no recurrent language model can be read here"):
+        load_rnn_lm(tmp_path / "lm")

@@ -431,6 +431,17 @@ def test_tensorboard_and_the_log_hold_the_figures_of_a_run(
     assert "characters/text_summary" in board.Tags()["tensors"]
 
 
+def test_a_development_set_that_no_head_can_write_is_refused(
+    train: Train, clips: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small.jsonl"
+    small.write_text(clips.read_text())
+    lines = [json.loads(line) for line in clips.read_text().splitlines()]
+    small.write_text("".join(json.dumps(line | {"text": line["text"].lower()}) + "\n" for line in lines))
+    with pytest.raises(UserError, match=r"data\.dev: head characters can write none of its texts"):
+        train("run", f"data.dev={small}")
+
+
 def test_a_denominator_trains_the_posterior(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "STEPS_PER_REPORT", 10)
     overrides = (*PLAIN, "tokenizer.denominator=2", "schedule.steps=30", "data.dev=''", "optimizer.lr=1e-2")

@@ -1,8 +1,10 @@
 """Transcribing through the Python interface, on a model that hears tones."""
 
+import contextlib
 import io
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
@@ -16,8 +18,8 @@ import torch
 import asr
 from asr.audio import RawFormat
 from asr.errors import UserError
-from asr.pipeline import Listener
-from asr.recording import Recording
+from asr.pipeline import Listener, _tasks
+from asr.recording import Recording, open_recording
 from asr.transcriber import Transcriber, load_model
 from asr.transcript import Transcript
 
@@ -245,3 +247,24 @@ def test_a_model_or_device_that_is_not_there(tone_model: Path) -> None:
             load_model(tone_model, device=device)
     with pytest.raises(UserError, match="--precision"):
         load_model(tone_model, precision="fp7")
+
+
+def test_a_reader_that_waits_for_ever_holds_nobody_up(transcriber: Transcriber, tmp_path: Path) -> None:
+    silent = tmp_path / "pipe"
+    os.mkfifo(silent)
+    recordings = [Recording(np.zeros(16_000, np.float32)), Recording(silent)]
+    tasks = _tasks(transcriber, iter(enumerate(recordings)), 2, Listener())
+    assert next(tasks).recording == 0
+    started = time.monotonic()
+    tasks.close()  # what Ctrl-C comes to
+    assert time.monotonic() - started < 30
+    with contextlib.suppress(OSError):
+        os.close(os.open(silent, os.O_WRONLY | os.O_NONBLOCK))  # lets the thread go
+
+
+def test_an_array_comes_in_blocks_like_a_file(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, 200_000).astype(np.float32)
+    with open_recording(Recording(samples, offset=1.0), 16_000) as reader:
+        blocks = list(reader.blocks())
+    assert max(map(len, blocks)) < 70_000
+    assert np.array_equal(np.concatenate(blocks)[:, 0], samples[16_000:])
