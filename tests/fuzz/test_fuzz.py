@@ -71,6 +71,7 @@ def test_transcribing_damaged_files_gives_a_line_for_each(
     assert usage.ru_maxrss * 1024 < MEMORY
     heard = [line.split("\t")[0] for line in (tmp_path / "out").read_text().splitlines()]
     messages = (tmp_path / "err").read_text().splitlines()
+    messages = [line for line in messages if not line.startswith("transcribing: ")]  # progress, of many files
     assert all(line.startswith("asr: ") for line in messages)
     refused = [name for name in names if name not in heard]
     assert heard == [name for name in names if name in heard]
