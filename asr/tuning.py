@@ -156,7 +156,7 @@ class ScoredLists:
             searched_weight: LM weight with which the lists were made.
         """
         self._nbests, self._searched_weight = nbests, searched_weight
-        self._scores = [score_words(hypotheses, rnn, ngram) for hypotheses in nbests]
+        self._scores = score_words(nbests, rnn, ngram)
 
     def reordered(self, weights: dict[str, float]) -> list[list[Hypothesis]]:
         """The lists in the order that ``mix`` and ``lm_scale`` give them."""

@@ -101,12 +101,10 @@ class RescoredBeamSearch:
 
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
-        return [
-            rescore(found, self._rnn, self._ngram, self._decoder.config.lm_weight, self._config)[
-                : self._nbest
-            ]
-            for found in self._decoder.decode_batch(emissions, lengths)
-        ]
+        found = self._decoder.decode_batch(emissions, lengths)
+        weight = self._decoder.config.lm_weight
+        rescored = rescore(found, self._rnn, self._ngram, weight, self._config)
+        return [nbest[: self._nbest] for nbest in rescored]
 
 
 def decoder_builder(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,17 +50,20 @@ class WordScores:
         return float(np.where(self.known, both, self.ngram).sum())
 
 
-def score_words(hypotheses: Sequence[Hypothesis], rnn: "RNNLM", ngram: "NGram") -> list[WordScores]:
-    """Ask both models about each hypothesis of an n-best list."""
-    sentences = [hypothesis.text.split() for hypothesis in hypotheses]
-    return [
+def score_words(
+    nbests: Sequence[Sequence[Hypothesis]], rnn: "RNNLM", ngram: "NGram"
+) -> list[list[WordScores]]:
+    """Ask both models about each hypothesis of several n-best lists, the recurrent one about all at once."""
+    sentences = [hypothesis.text.split() for nbest in nbests for hypothesis in nbest]
+    scores = (
         WordScores(
             recurrent.astype(np.float64),
             ngram.word_scores(words).astype(np.float64),
             np.array([word in rnn.word_ids for word in words] + [True]),
         )
         for words, recurrent in zip(sentences, rnn.word_scores(sentences), strict=True)
-    ]
+    )
+    return [list(islice(scores, len(nbest))) for nbest in nbests]
 
 
 def reorder(
@@ -75,7 +79,7 @@ def reorder(
 
     Args:
         hypotheses: N-best list of one utterance; the n-gram's weighted scores are in theirs.
-        scores: Of :func:`score_words`.
+        scores: What :func:`score_words` gives of that list.
         searched_weight: Weight with which the n-gram was used.
         mix: Share of the recurrent model in the probability of a word.
         lm_scale: Weight of the interpolation, as a multiple of ``searched_weight``.
@@ -92,12 +96,15 @@ def reorder(
 
 
 def rescore(
-    hypotheses: Sequence[Hypothesis],
+    nbests: Sequence[Sequence[Hypothesis]],
     rnn: "RNNLM",
     ngram: "NGram",
     searched_weight: float,
     config: RescoringConfig,
-) -> list[Hypothesis]:
-    """Score an n-best list anew: :func:`score_words`, then :func:`reorder`."""
-    scores = score_words(hypotheses, rnn, ngram)
-    return reorder(hypotheses, scores, searched_weight, config.mix, config.lm_scale)
+) -> list[list[Hypothesis]]:
+    """Score n-best lists anew: :func:`score_words`, then :func:`reorder`."""
+    scores = score_words(nbests, rnn, ngram)
+    return [
+        reorder(hypotheses, words, searched_weight, config.mix, config.lm_scale)
+        for hypotheses, words in zip(nbests, scores, strict=True)
+    ]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from asr.encoder import EncoderConfig, RecurrentStack
+from asr.encoder import EncoderConfig, RecurrentStack, State
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.lm.perplexity import Perplexity
@@ -102,12 +103,62 @@ class RNNLM(nn.Module):
 
     @torch.inference_mode()
     def word_scores(self, sentences: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
-        """Natural log-probabilities of each sentence's words and its end: float32 ``(words + 1,)``."""
-        if not sentences:
-            return []
-        ids, lengths = pad_sentences([self.encode(words) for words in sentences])
-        scores = self(ids, lengths).numpy()
-        return [np.asarray(part) for part in np.split(scores, np.cumsum(lengths.numpy())[:-1])]
+        """Natural log-probabilities of each sentence's words and its end: float32 ``(words + 1,)``.
+
+        What sentences begin with alike, as those of an n-best list do, is heard once.
+        """
+        tree = PrefixTree([self.encode(words) for words in sentences])
+        hidden = torch.empty(len(tree.words), self.recurrent.output_size)
+        states: State | None = None
+        for nodes, parents in tree.levels:
+            ids = torch.tensor([tree.words[node] for node in nodes])
+            if states is not None:
+                states = [_rows(state, torch.tensor(parents)) for state in states]
+            inputs = self.embedding(ids).unsqueeze(1).to(self.precision)
+            outputs, states = self.recurrent(inputs, torch.ones_like(ids), states)
+            hidden[nodes] = self.norm(outputs[-1][:, 0].float())
+        scores: Tensor = self.softmax(hidden[tree.parents], torch.tensor(tree.words)).output
+        return [scores[path].numpy() for path in tree.paths]
+
+
+class PrefixTree:
+    """The beginnings of sentences, each different one once.
+
+    Attributes:
+        words, parents: Last word of each beginning, and the beginning without it; the first one is ``<s>``.
+        levels: For each length the beginnings that go on, and where among those of the level before the
+            beginnings without their last words stand.
+        paths: For each sentence its beginnings with one word, two words ... and its end.
+    """
+
+    def __init__(self, sentences: Sequence[Sequence[int]]) -> None:
+        self.words, self.parents = [BEGIN_ID], [0]
+        self.levels: list[tuple[list[int], list[int]]] = [([0], [0])]
+        self.paths: list[list[int]] = []
+        known: dict[tuple[int, int], int] = {}
+        places = [0]  # of each beginning in its level
+        for sentence in sentences:
+            node, path = 0, []
+            for length, word in enumerate(sentence[1:], start=1):
+                parent, node = node, known.setdefault((node, word), len(self.words))
+                if node == len(self.words):
+                    self.words.append(word)
+                    self.parents.append(parent)
+                    if length == len(self.levels):
+                        self.levels.append(([], []))
+                    nodes, parents = self.levels[length]
+                    places.append(len(nodes))
+                    if word != END_ID:  # after which nothing is asked
+                        nodes.append(node)
+                        parents.append(places[parent])
+                path.append(node)
+            self.paths.append(path)
+        self.levels = [level for level in self.levels if level[0]]
+
+
+def _rows(state: Any, rows: Tensor) -> Any:
+    """Some rows of a layer's hidden state."""
+    return tuple(part[:, rows] for part in state) if isinstance(state, tuple) else state[:, rows]
 
 
 def pad_sentences(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from asr.decoding.rescoring import RescoringConfig, rescore
+from asr.decoding import rescoring
+from asr.decoding.rescoring import RescoringConfig
 from asr.transcript import Hypothesis
 
 
@@ -24,6 +25,11 @@ class Fixed:
 
 
 NBEST = [Hypothesis("A B", score=-10.0), Hypothesis("A C", score=-10.5)]
+
+
+def rescore(nbest, rnn, ngram, weight, config):  # type: ignore[no-untyped-def]
+    """One n-best list, between others of other lengths."""
+    return rescoring.rescore([NBEST[:1], nbest, [], NBEST], rnn, ngram, weight, config)[1]
 
 
 def test_the_recurrent_model_can_turn_the_order() -> None:

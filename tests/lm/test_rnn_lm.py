@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from asr.errors import UserError
 from asr.lm.rnn import (
     RNNLM,
+    PrefixTree,
     RNNLMConfig,
     load_rnn_lm,
     measure_rnn_perplexity,
@@ -45,6 +46,29 @@ def test_a_sentences_score_does_not_depend_on_its_neighbours() -> None:
     among = model.word_scores([["W3"] * 12, sentence, []])[1]
     assert len(alone) == 4
     np.testing.assert_allclose(alone, among, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_shared_beginnings_change_no_score(cell: str) -> None:
+    model = small(cell)
+    texts = ["", "W1", "W1 W2", "W1 W2 W3", "W1 W9 W3", "W2 W2 W2 W2", "W1 W2 W3", "UNHEARD W2", "OTHER W2"]
+    sentences = [text.split() for text in texts]
+    ids, lengths = pad_sentences([model.encode(words) for words in sentences])
+    with torch.inference_mode():
+        expected = model(ids, lengths).split(lengths.tolist())
+    found = model.word_scores(sentences)
+    assert len(found) == len(sentences)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
+    assert model.word_scores([]) == []
+
+
+def test_each_different_beginning_is_heard_once() -> None:
+    tree = PrefixTree([[1, 7, 8, 2], [1, 7, 9, 2], [1, 2], [1, 7, 8, 2]])
+    assert tree.words == [1, 7, 8, 2, 9, 2, 2]
+    assert [nodes for nodes, _ in tree.levels] == [[0], [1], [2, 4]]
+    assert [parents for _, parents in tree.levels] == [[0], [0], [0, 0]]
+    assert tree.paths == [[1, 2, 3], [1, 4, 5], [6], [1, 2, 3]]
 
 
 def test_stored_and_loaded_it_gives_the_same_scores_within_eight_bits(tmp_path: Path) -> None:
