@@ -26,9 +26,6 @@ def main() -> None:
     Where the reader of a pipe goes away (``| head``), the command ends without a word and with status 141:
     what a shell says of a program that SIGPIPE ended.
     """
-    from asr.cli.preload import preload_for
-
-    preload_for(sys.argv[1:])
     from asr.cli import commands
     from asr.cli.garbage import collect_rarely
 
