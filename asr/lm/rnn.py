@@ -28,6 +28,7 @@ from asr.lm.perplexity import Perplexity
 from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 from asr.lm.text import PathLike, read_lines
 
+_ASKED = 1024  # beginnings whose next words are asked for at once
 CONFIG, WEIGHTS, WORDS = "rnn.yaml", "model.safetensors", "words.txt"
 
 
@@ -117,7 +118,9 @@ class RNNLM(nn.Module):
             inputs = self.embedding(ids).unsqueeze(1).to(self.precision)
             outputs, states = self.recurrent(inputs, torch.ones_like(ids), states)
             hidden[nodes] = self.norm(outputs[-1][:, 0].float())
-        scores: Tensor = self.softmax(hidden[tree.parents], torch.tensor(tree.words)).output
+        # In parts, since each takes a probability of every frequent word.
+        asked = zip(hidden[tree.parents].split(_ASKED), torch.tensor(tree.words).split(_ASKED), strict=True)
+        scores = torch.cat([self.softmax(*part).output for part in asked])
         return [scores[path].numpy() for path in tree.paths]
 
 
