@@ -58,6 +58,11 @@ def escape_name(name: str | os.PathLike[str]) -> str:
     return _UNDECODABLE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
 
 
+def utf8_name(name: str) -> str:
+    r"""A name that can be written as UTF-8 (JSON, too), whatever bytes the file system holds: ``\xNN``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def is_named_pipe(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a pipe; one that cannot be looked at (too long a name) does not."""
     try:

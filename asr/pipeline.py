@@ -151,7 +151,7 @@ def recognise(
     numbered = iter(enumerate(recordings))
     states: deque[_State] = deque()
     first = 0  # number of the recording that stands first in ``states``
-    with _workers(threads) as pool, closing(_tasks(recogniser, numbered, threads, listener)) as tasks:
+    with workers(threads) as pool, closing(_tasks(recogniser, numbered, threads, listener)) as tasks:
         work: deque[Callable[[], None]] = deque()
 
         def state(recording: int) -> _State:
@@ -200,7 +200,7 @@ def recognise(
 
 
 @contextmanager
-def _workers(threads: int) -> Iterator[Executor]:
+def workers(threads: int) -> Iterator[Executor]:
     """A pool of threads; each computes on one core, since several work at once."""
     if not threads:
         yield _Inline()

@@ -6,7 +6,6 @@ over several. Results come in the manifest's order and do not depend on how they
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -18,6 +17,7 @@ from asr.batching import share_out
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import AcousticModel
+from asr.pipeline import workers
 
 Result = TypeVar("Result")
 Decode = Callable[[Tensor, Tensor], list[Result]]
@@ -59,26 +59,14 @@ def recognise(
     """
     result: Recognised[Result] = Recognised([None] * len(utterances))
     batches = share_out([utterance.duration for utterance in utterances], batch_seconds, threads)
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            work = [
-                pool.submit(_recognise_batch, model, decode, utterances, head, batch) for batch in batches
-            ]
-            try:
-                for batch, done in zip(batches, work, strict=True):
-                    found, failures = done.result()
-                    for index, value in found.items():
-                        result.results[index] = value
-                    result.failures += failures
-                    advance(sum(utterances[index].duration for index in batch))
-            except BaseException:
-                # Ctrl-C too: what has not begun never will.
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        torch.set_num_threads(threads_before)
+    with workers(threads) as pool:
+        work = [pool.submit(_recognise_batch, model, decode, utterances, head, batch) for batch in batches]
+        for batch, done in zip(batches, work, strict=True):
+            found, failures = done.result()
+            for index, value in found.items():
+                result.results[index] = value
+            result.failures += failures
+            advance(sum(utterances[index].duration for index in batch))
     return result
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from asr.errors import UserError
+from asr.files import utf8_name
 from asr.segments import subtitle_cues, wrapped
 from asr.transcript import Segment, Transcript, Word
 
@@ -57,8 +58,7 @@ class JsonWriter(Writer):
     def object(self, name: str, transcript: Transcript) -> dict[str, Any]:
         """The transcript as a dictionary of JSON's types."""
         return {
-            # A path whose bytes are no UTF-8 can be no JSON string; its bytes are escaped.
-            "file": name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+            "file": utf8_name(name),
             **({} if transcript.speaker is None else {"speaker": transcript.speaker}),
             "duration": round(transcript.duration, _PLACES),
             "text": transcript.text,

@@ -144,12 +144,11 @@ class _Documents:
         return (self._document(result) for result in results)
 
     def _document(self, result: "AlignedText") -> str:
+        from asr.files import utf8_name
         from asr.writers import TextGridWriter, text_grid
 
         if self._writer is None:
-            # A name whose bytes are no UTF-8 can be no JSON string; its bytes are escaped.
-            name = result.id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            return json.dumps(result.to_json() | {"id": name}, ensure_ascii=False) + "\n"
+            return json.dumps(result.to_json() | {"id": utf8_name(result.id)}, ensure_ascii=False) + "\n"
         if isinstance(self._writer, TextGridWriter):
             return text_grid(result.tiers(), result.transcript.duration)
         return self._writer.document(result.id, result.transcript)

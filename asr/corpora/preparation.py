@@ -17,7 +17,7 @@ from typing import Any
 
 from asr.audio import probe
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import atomic_write, utf8_name
 from asr.manifest import Utterance, write_manifest
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".opus", ".ogg", ".mp3")
@@ -168,7 +168,7 @@ def _read_header(utterance: Utterance) -> Utterance | Problem:
         utterance.audio_filepath.encode()
         info = probe(utterance.audio_filepath)
     except UnicodeEncodeError:
-        return Problem("file name is not UTF-8", _printable(utterance.audio_filepath))
+        return Problem("file name is not UTF-8", utf8_name(utterance.audio_filepath))
     except (UserError, OSError) as error:
         return Problem("unreadable audio", str(error))
     if not info.duration:
@@ -232,9 +232,4 @@ def _write_problems(path: Path, problems: Sequence[Problem]) -> None:
         path.unlink(missing_ok=True)
         return
     with atomic_write(path) as stream:
-        stream.writelines(f"{problem.kind}\t{_printable(problem.name)}\n" for problem in problems)
-
-
-def _printable(name: str) -> str:
-    """A name that can be written as UTF-8, whatever bytes the file system holds."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        stream.writelines(f"{problem.kind}\t{utf8_name(problem.name)}\n" for problem in problems)

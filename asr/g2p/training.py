@@ -82,11 +82,7 @@ def train_g2p(
     # Of ten steps the rise would end where it begins, and be divided by nothing.
     steps = max(11, config.training.epochs * -(-len(examples) // config.training.batch_size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        config.training.learning_rate,
-        total_steps=steps,
-        pct_start=0.1,
-        cycle_momentum=False,
+        optimizer, config.training.learning_rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
     for epoch in range(1, config.training.epochs + 1):
         model.train()

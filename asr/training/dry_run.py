@@ -41,12 +41,8 @@ def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
     yield f"a batch of one process: {shapes}"
     for name, scores in zip(trainer.heads, logits, strict=True):
         yield f"  {name}: logits {tuple(scores.shape)}, targets {tuple(batch.targets[name][0].shape)}"
-    speed = (
-        processes
-        * float(frames.sum())
-        * trainer.model.frame_shift
-        / _step_seconds(trainer, middle, processes)
-    )
+    heard = processes * float(frames.sum()) * trainer.model.frame_shift
+    speed = heard / _step_seconds(trainer, middle, processes)
     yield f"speed on CPUs: about {speed:.0f} s of audio a second, {hours * 60 / speed:.1f} minutes an epoch"
     schedule = recipe.schedule
     if schedule.epochs:

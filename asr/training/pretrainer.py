@@ -59,11 +59,8 @@ class Pretrainer(Trainer):
         self._count("padded", len(frames) * int(frames.max()))
         self._count("frames", frames.sum())
 
-    def _evaluate(self) -> None:
+    def _measure(self) -> None:
         """Mean error of the averaged weights on the development set; the best are kept."""
-        if not self.development.utterances:
-            self._save_unmeasured()
-            return
         with self.average.swapped_in(self.flat.values):
             error = self._development_error()
             if self._improves(error) and self.ranks.is_main:

@@ -219,11 +219,16 @@ class Trainer:
         return bool(found["stop"])
 
     def _evaluate(self) -> None:
+        """Keep the averaged weights of now, where there is a development set if they do well on it."""
+        if self.development.utterances:
+            self._measure()
+        elif self.ranks.is_main:
+            with self.average.swapped_in(self.flat.values):
+                self._save_model(self.folder / "model", {})
+
+    def _measure(self) -> None:
         """Measure the averaged weights; keep them where they are among the best."""
         position = self.position
-        if not self.development.utterances:
-            self._save_unmeasured()
-            return
         with self.average.swapped_in(self.flat.values):
             scores, examples = self.development.evaluate(self.model, self.ranks, self.data.denominators)
             error = scores[self.model.default_head].wer
@@ -237,12 +242,6 @@ class Trainer:
                 metrics |= {f"wer_{name}": result.wer, f"cer_{name}": result.cer, name: examples[name]}
                 lines.append(f"  {name}: {_describe(self.model, name, result)}; e.g. {examples[name]}")
             self.reporter.evaluation(metrics, lines)
-
-    def _save_unmeasured(self) -> None:
-        """The averaged weights of now, where there is no development set to choose by."""
-        if self.ranks.is_main:
-            with self.average.swapped_in(self.flat.values):
-                self._save_model(self.folder / "model", {})
 
     def _improves(self, error: float) -> bool:
         """Whether an error is the least so far; the schedule takes note of it."""
