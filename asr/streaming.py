@@ -23,10 +23,10 @@ from asr.encoder import State
 from asr.errors import UserError
 from asr.frontend import FrontendStream
 from asr.model import Model
+from asr.pauses import longest_pause, pauses
 from asr.recording import Samples, float_samples
 from asr.resampling import Resampler
 from asr.transcript import Segment
-from asr.windows import longest_pause, pauses
 
 if TYPE_CHECKING:
     from asr.transcriber import Transcriber

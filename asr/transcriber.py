@@ -19,11 +19,11 @@ from asr.decoding.words import timed_words
 from asr.errors import UserError
 from asr.files import is_named_pipe
 from asr.model import AcousticModel, find_model, load_network
+from asr.pauses import pause_tokens
 from asr.pipeline import Listener, Recognised, recognise
 from asr.recording import ALL_CHANNELS, Recording, Samples, open_recording
 from asr.segments import split_at_pauses
 from asr.streaming import Stream
-from asr.tokenizer import BLANK, SPACE
 from asr.transcript import Hypothesis, Transcript, Word
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -132,10 +132,7 @@ class Transcriber:
         self.head = choose_head(model, options)
         self.sample_rate = model.config.frontend.sample_rate
         self.frame_shift = model.frame_shift
-        tokens = model.tokenizers[self.head].tokens
-        self.pause_tokens: Sequence[int] = [
-            number for number, token in enumerate(tokens) if token in (BLANK, SPACE)
-        ]
+        self.pause_tokens: Sequence[int] = pause_tokens(model.tokenizers[self.head])
         self._device = model.device
 
     @property

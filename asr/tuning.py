@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.confidence import calibrated, fit_calibration
 from asr.decoding.config import BeamConfig
+from asr.decoding.phrases import Phrases
 from asr.decoding.rescoring import reorder, score_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
@@ -86,23 +86,23 @@ def pattern_search(
 def measure_with(
     build: Callable[[BeamConfig], BeamDecoder],
     config: BeamConfig,
-    emissions: Sequence[NDArray[np.float32]],
+    phrases: Phrases,
     references: Sequence[str],
     threads: int,
 ) -> Callable[[dict[str, float]], float]:
-    """The word error rate of weights on emissions ``(frames, vocabulary)`` whose texts are known.
+    """The word error rate of weights on utterances whose texts are known.
 
     Args:
         build: Settings to a beam decoder.
         config: Settings that stay.
-        emissions, references: Of each utterance.
+        phrases, references: Of the utterances.
         threads: Utterances decoded at once.
     """
 
     def measure(weights: dict[str, float]) -> float:
         settings: dict[str, Any] = dict(weights)
-        found = build(replace(config, **settings)).decode_batch(emissions, threads=threads)
-        return _evaluation(references, found).score().wer
+        found = build(replace(config, **settings)).decode_batch(phrases.emissions, threads=threads)
+        return _evaluation(references, phrases.join(found)).score().wer
 
     return measure
 
@@ -113,7 +113,7 @@ def compute_emissions(
     head: str,
     threads: int,
     advance: Callable[[float], None] = lambda seconds: None,
-) -> tuple[list[NDArray[np.float32]], list[str]]:
+) -> tuple[list[Tensor], list[str]]:
     """Emissions ``(frames, vocabulary)`` and texts of the utterances that can be read.
 
     Args:
@@ -127,9 +127,8 @@ def compute_emissions(
         UserError: none can be read.
     """
 
-    def unpadded(emissions: Tensor, frames: Tensor) -> list[NDArray[np.float32]]:
-        pairs = zip(emissions.numpy(), frames.tolist(), strict=True)
-        return [np.ascontiguousarray(each[:count]) for each, count in pairs]
+    def unpadded(emissions: Tensor, frames: Tensor) -> list[Tensor]:
+        return [each[:count].clone() for each, count in zip(emissions, frames.tolist(), strict=True)]
 
     found = recognise(model, unpadded, utterances, head, threads=threads, advance=advance)
     pairs = [
@@ -165,9 +164,9 @@ class ScoredLists:
             for hypotheses, words in zip(self._nbests, self._scores, strict=True)
         ]
 
-    def measure(self, references: Sequence[str]) -> Callable[[dict[str, float]], float]:
-        """The word error rate of ``mix`` and ``lm_scale``."""
-        return lambda weights: _evaluation(references, self.reordered(weights)).score().wer
+    def measure(self, phrases: Phrases, references: Sequence[str]) -> Callable[[dict[str, float]], float]:
+        """The word error rate of ``mix`` and ``lm_scale``, where the lists are of phrases."""
+        return lambda weights: _evaluation(references, phrases.join(self.reordered(weights))).score().wer
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asr.pauses import longest_pause
+
 BLANK = 0
 WHOLE = 40.0
 WINDOW = 30.0
@@ -135,27 +137,6 @@ def join(before: Tensor, after: Tensor, start: int) -> Tensor:
     ends = torch.linspace(-1, 1, overlap).square()
     meeting = start + int((_average(blank, _SMOOTHING) - 0.5 * ends).argmax())
     return torch.cat([before[:meeting], after[meeting - start :]])
-
-
-def longest_pause(emissions: Tensor, pause_tokens: Sequence[int] = (BLANK,)) -> int:
-    """The frame in the middle of the longest pause in ``(frames, vocabulary)``.
-
-    A pause is a run of frames whose likeliest token is one of ``pause_tokens``. Of equal ones the last;
-    without any the frame where these tokens are likeliest.
-    """
-    begins, ends = pauses(emissions, pause_tokens)
-    if not len(begins):
-        return int(emissions[:, pause_tokens].logsumexp(1).argmax())
-    lengths = ends - begins
-    best = int(len(lengths) - 1 - lengths.flip(0).argmax())
-    return int(begins[best] + ends[best]) // 2
-
-
-def pauses(emissions: Tensor, pause_tokens: Sequence[int] = (BLANK,)) -> tuple[Tensor, Tensor]:
-    """Where runs of frames whose likeliest token is one of ``pause_tokens`` begin, and where they end."""
-    silent = torch.isin(emissions.argmax(1), torch.tensor(pause_tokens))
-    edges = torch.nn.functional.pad(silent.int(), (1, 1)).diff()
-    return (edges == 1).nonzero()[:, 0], (edges == -1).nonzero()[:, 0]
 
 
 def _average(values: Tensor, width: int) -> Tensor:

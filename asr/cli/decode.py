@@ -28,6 +28,7 @@ def decode(
     hotwords: flags.HotwordsFlag = None,
     rescore: flags.RescoreFlag = None,
     nbest: flags.NBestFlag = None,
+    pause: flags.PauseFlag = None,
     no_speech_gate: flags.NoSpeechGateFlag = False,
     precision: flags.PrecisionFlag = "fp32",
     threads: flags.ThreadsFlag = 0,
@@ -51,6 +52,7 @@ def decode(
         nbest,
         threads,
         no_speech_gate,
+        pause,
     )
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
     if not any(decoded.hypotheses):

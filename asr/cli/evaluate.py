@@ -25,6 +25,7 @@ def evaluate(
     word_score: flags.WordScoreFlag = None,
     hotwords: flags.HotwordsFlag = None,
     rescore: flags.RescoreFlag = None,
+    pause: flags.PauseFlag = None,
     no_speech_gate: flags.NoSpeechGateFlag = False,
     precision: flags.PrecisionFlag = "fp32",
     threads: flags.ThreadsFlag = 0,
@@ -53,6 +54,7 @@ def evaluate(
         None,
         threads,
         no_speech_gate,
+        pause,
     )
     started = time.monotonic()
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)

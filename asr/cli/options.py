@@ -50,6 +50,15 @@ RescoreFlag = Annotated[
 NBestFlag = Annotated[
     int | None, typer.Option("--nbest", min=1, help="Hypotheses for each utterance.", rich_help_panel=PANEL)
 ]
+PauseFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--pause",
+        min=0.0,
+        help="Search what is between pauses of so many seconds by itself (0: no cuts; default: the model's).",
+        rich_help_panel=PANEL,
+    ),
+]
 
 NoSpeechGateFlag = Annotated[
     bool,
@@ -95,6 +104,7 @@ def decoding_options(
     nbest: int | None,
     threads: int = 0,
     no_speech_gate: bool = False,
+    pause: float | None = None,
 ) -> "DecodingOptions":
     """The shared flags as one record."""
     from asr.decoding.options import DecodingOptions
@@ -109,6 +119,7 @@ def decoding_options(
         rescore=rescore,
         nbest=nbest,
         threads=threads or cores(),
+        pause=pause,
         speech_gate=False if no_speech_gate else None,
         settings={key: value for key, value in settings.items() if value is not None},
     )

@@ -85,6 +85,7 @@ def transcribe(
     hotwords: flags.HotwordsFlag = None,
     rescore: flags.RescoreFlag = None,
     nbest: flags.NBestFlag = None,
+    pause: flags.PauseFlag = None,
     no_speech_gate: flags.NoSpeechGateFlag = False,
     threads: flags.ThreadsFlag = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.", rich_help_panel=COMPUTING)] = "cpu",
@@ -152,6 +153,7 @@ def transcribe(
             nbest,
             threads,
             no_speech_gate,
+            pause,
         )
         transcriber = load_model(model, options, device, precision)
         if stream:

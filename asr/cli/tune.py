@@ -20,6 +20,7 @@ def tune(
     ] = None,
     head: flags.HeadFlag = None,
     beam_size: flags.BeamSizeFlag = None,
+    pause: flags.PauseFlag = None,
     utterances: Annotated[
         int, typer.Option("--utterances", min=0, help="How many of the manifest, evenly spread (0: all).")
     ] = 0,
@@ -37,15 +38,18 @@ def tune(
         beam_config,
         choose_head,
         decoder_builder,
+        phrase_pause,
         rescoring_config,
         write_prior,
     )
+    from asr.decoding.phrases import cut_at_pauses
     from asr.decoding.prior import mean_posterior
     from asr.errors import UserError
     from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
     from asr.manifest import evenly_spread, read_manifest
     from asr.model import find_model, load_network, write_config
+    from asr.pauses import pause_tokens
 
     folder = find_model(model)
     network = load_network(folder)
@@ -58,6 +62,7 @@ def tune(
         decoder="beam",
         head=head,
         threads=threads or flags.cores(),
+        pause=pause,
         settings={} if beam_size is None else {"beam_size": beam_size},
     )
     chosen_head = choose_head(network, options)
@@ -92,30 +97,33 @@ def tune(
 
     defaults |= {"head": chosen_head, "decoder": "beam", **(options.settings or {})}
     defaults |= {"confidence_slope": 1.0, "confidence_offset": 0.0}
+    defaults["pause"] = phrase_pause(defaults, options)
     network.config.decoding = defaults
     build = decoder_builder(folder, network, options)
     config = beam_config(defaults, options)
-    measure = tuning.measure_with(build, config, emissions, references, options.threads)
+    tokens = pause_tokens(network.tokenizers[chosen_head])
+    phrases = cut_at_pauses(emissions, defaults["pause"], network.frame_shift, tokens)
+    measure = tuning.measure_with(build, config, phrases, references, options.threads)
     start = {name: getattr(config, name) for name in tuning.FIRST_STEPS}
     best = tuning.pattern_search(measure, start, tell)
     defaults |= {name: round(value, 4) for name, value in best.weights.items()}
 
     rescoring = rescoring_config(defaults)
     config = replace(beam_config(defaults, options), nbest=1 if rnn is None else rescoring.nbest)
-    nbests = build(config).decode_batch(emissions, threads=options.threads)
+    nbests = build(config).decode_batch(phrases.emissions, threads=options.threads)
     defaults.pop("rescoring", None)
     typer.echo(f"WER {best.wer:.2f} %: {_listed(best.weights)}")
     if rnn is not None:
         ngram = NGram.load(folder / "lm")
         scored = tuning.ScoredLists(nbests, rnn, ngram, config.lm_weight)
         start = {"mix": rescoring.mix, "lm_scale": rescoring.lm_scale}
-        best = tuning.pattern_search(scored.measure(references), start, tell, tuning.RESCORING_STEPS)
+        best = tuning.pattern_search(scored.measure(phrases, references), start, tell, tuning.RESCORING_STEPS)
         nbests = scored.reordered(best.weights)
         kept = {name: round(value, 4) for name, value in best.weights.items()}
         defaults["rescoring"] = kept | {"nbest": rescoring.nbest}
         typer.echo(f"WER {best.wer:.2f} % rescored: {_listed(best.weights)}")
     try:
-        calibration = tuning.calibrate(nbests, references)
+        calibration = tuning.calibrate(phrases.join(nbests), references)
     except UserError as error:
         typer.echo(f"asr: {error}", err=True)
     else:

@@ -5,11 +5,13 @@ weights, and the directory an ``lm/``, a ``lexicon.txt`` and a ``rescoring_lm/``
 replaces them, and ``none`` switches each off.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asr.decoding.config import BeamConfig
+from asr.decoding.phrases import PhraseDecoder
 from asr.decoding.rescoring import RescoringConfig, rescore
 from asr.decoding.speech_gate import GatedDecoder, load_gate
 from asr.errors import UserError
@@ -43,6 +45,7 @@ class DecodingOptions:
         rescore: Folder of a recurrent LM that scores the n-best list anew, or ``none``.
         nbest: Hypotheses returned for each utterance.
         threads: Batches worked on at once.
+        pause: Seconds of the pauses between which an utterance is searched by itself; 0 searches it whole.
         speech_gate: False to look for words also where nobody seems to speak.
         settings: Fields of :class:`BeamConfig` that replace the tuned ones.
     """
@@ -55,6 +58,7 @@ class DecodingOptions:
     rescore: str | None = None
     nbest: int | None = None
     threads: int = 1
+    pause: float | None = None
     speech_gate: bool | None = None
     settings: dict[str, Any] | None = None
 
@@ -200,7 +204,33 @@ def _ungated_decoder(folder: Path, model: "AcousticModel", options: DecodingOpti
         _refuse_beam_options(options)
         return GreedyDecoder(model, choose_head(model, options))
 
-    build, config = decoder_builder(folder, model, options), beam_config(defaults, options)
+    config = beam_config(defaults, options)
+    decoder = _beam_search(folder, model, options, config)
+    pause = phrase_pause(defaults, options)
+    if not pause:
+        return decoder
+    from asr.pauses import pause_tokens
+
+    tokens = pause_tokens(model.tokenizers[choose_head(model, options)])
+    return PhraseDecoder(decoder, pause, model.frame_shift, tokens, config.nbest)
+
+
+def phrase_pause(defaults: dict[str, Any], options: DecodingOptions) -> float:
+    """Seconds of the pauses at which utterances are cut for the search; 0 searches them whole.
+
+    Raises:
+        UserError: it is no number of seconds.
+    """
+    pause = defaults.get("pause", 0.0) if options.pause is None else options.pause
+    if isinstance(pause, bool) or not isinstance(pause, int | float) or not 0 <= pause < math.inf:
+        raise UserError(f"decoding.pause: {pause!r} is not a number of seconds")
+    return float(pause)
+
+
+def _beam_search(
+    folder: Path, model: "AcousticModel", options: DecodingOptions, config: BeamConfig
+) -> Decoder:
+    build, defaults = decoder_builder(folder, model, options), model.config.decoding
     rescoring_lm = _rescoring_lm(folder, defaults, options)
     if rescoring_lm is None:
         return BeamSearch(build(config))
@@ -279,6 +309,7 @@ def _refuse_beam_options(options: DecodingOptions) -> None:
         "--hotwords": options.hotwords is not None,
         "--rescore": options.rescore not in (None, NONE),
         "--nbest": options.nbest not in (None, 1),
+        "--pause": options.pause is not None,
         **{f"--{key.replace('_', '-')}": True for key in options.settings or {}},
     }
     unused = [flag for flag, present in given.items() if present]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from asr.windows import EmissionJoiner, Window, cut_windows, join, longest_pause
+from asr.pauses import longest_pause
+from asr.windows import EmissionJoiner, Window, cut_windows, join
 
 RATE, FRAME = 1_000, 40
 
