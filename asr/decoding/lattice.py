@@ -70,38 +70,50 @@ def readings(result: SearchResult) -> Iterator[Reading]:
     The score of a reading that gave way on its way is estimated: as far behind as it was when it did.
     """
     order = count()
-    waiting: list[tuple[float, int, int, tuple[Alignment, ...]]] = [
-        (-score, next(order), int(trace), ())
+    nothing = Alignment(*(np.empty(0, np.int32) for _ in Alignment._fields))
+    # What is told of a reading before it is put together: its cost, the record where it gave way, the
+    # reading to which it did, and from which of that one's tokens on they are the same.
+    waiting: list[tuple[float, int, int, Alignment, int]] = [
+        (-score, next(order), int(trace), nothing, 0)
         for score, trace in zip(result.final_scores.tolist(), result.final_traces.tolist(), strict=True)
     ]
     heapq.heapify(waiting)
-    alternatives: dict[int, list[tuple[float, int, int]]] = {}
+    by_winner: NDArray | None = None
     while waiting:
-        cost, _, trace, behind = heapq.heappop(waiting)
-        part = Alignment(*alignment_of(result.traces, trace))
-        yield Reading(-cost, _joined((part, *behind)))
+        cost, _, trace, winner, position = heapq.heappop(waiting)
+        part = alignment_of(result.traces, trace)
+        pairs = zip(part, winner, strict=True)
+        reading = Alignment(*(np.concatenate([own, same[position:]]) for own, same in pairs))
+        yield Reading(-cost, reading)
         # Whoever wants the best reading only is spared this.
-        alternatives = alternatives or _alternatives(result)
-        # Others gave way to this reading while it waited: between one token and the next.
-        following = [*part.frames.tolist(), int(behind[0].frames[0]) if behind else _NO_FRAME]
-        for position, record in enumerate([0, *part.records.tolist()]):
-            for difference, loser, frame in alternatives.get(record, ()):
-                if frame < following[position]:
-                    rest = Alignment(*(values[position:] for values in part))
-                    behind_loser = (rest, *behind) if len(rest.tokens) else behind
-                    heapq.heappush(waiting, (cost - difference, next(order), loser, behind_loser))
+        if by_winner is None:
+            by_winner = result.links[np.argsort(result.links["winner"], kind="stable")]
+        for position, difference, loser in _gave_way(by_winner, reading, len(part[0])):
+            heapq.heappush(waiting, (cost - difference, next(order), loser, reading, position))
 
 
-def _alternatives(result: SearchResult) -> dict[int, list[tuple[float, int, int]]]:
-    """For every trace record that won, those that gave way to it: difference, record, frame."""
-    found: dict[int, list[tuple[float, int, int]]] = {}
-    for difference, winner, loser, frame in result.links.tolist():
-        found.setdefault(winner, []).append((difference, loser, frame))
-    return found
+def _gave_way(by_winner: NDArray, reading: Alignment, length: int) -> Iterator[tuple[int, float, int]]:
+    """What gave way to the first tokens of a reading: after how many of them, how far behind, record.
 
-
-def _joined(parts: tuple[Alignment, ...]) -> Alignment:
-    return Alignment(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    Args:
+        by_winner: Links in the order of their winners.
+        reading: All of it.
+        length: How many of its tokens it has for itself.
+    """
+    records = np.concatenate([[0], reading.records[:length]])
+    first = np.searchsorted(by_winner["winner"], records, "left")
+    counts = np.searchsorted(by_winner["winner"], records, "right") - first
+    positions = np.repeat(np.arange(length + 1), counts)
+    links = by_winner[np.arange(len(positions)) + np.repeat(first - np.cumsum(counts) + counts, counts)]
+    # Others gave way to this reading while it waited: between one token and the next.
+    following = np.append(reading.frames, np.int32(_NO_FRAME))[positions]
+    meant = links["frame"] < following
+    return zip(
+        positions[meant].tolist(),
+        links["difference"][meant].tolist(),
+        links["loser"][meant].tolist(),
+        strict=True,
+    )
 
 
 def trace_posteriors(result: SearchResult, scale: float) -> NDArray[np.float64]:
