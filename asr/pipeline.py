@@ -28,7 +28,7 @@ from asr.windows import OVERLAP, EmissionJoiner, Piece, Window, cut_windows
 
 # Batches' worth of windows that are sorted by length together: at least so many, and so many a thread.
 _SORTED_BATCHES, _SORTED_BATCHES_A_THREAD = 8, 2
-_QUEUED_WINDOWS = 64
+_QUEUED_WINDOWS = 16
 _POLL_SECONDS = 0.1
 _PATIENCE = 1.0  # seconds
 
