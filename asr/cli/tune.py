@@ -29,6 +29,7 @@ def tune(
     """Choose the LM weight, word score and prior scale that give the lowest WER, and keep them.
 
     With a recurrent LM its share and weight are chosen too; the confidences of words are calibrated.
+    Utterances are cut at pauses of half a second unless --pause or the model says otherwise.
     """
     from asr import tuning
     from asr.cli.progress import show_progress
@@ -42,7 +43,7 @@ def tune(
         rescoring_config,
         write_prior,
     )
-    from asr.decoding.phrases import cut_at_pauses
+    from asr.decoding.phrases import PAUSE, cut_at_pauses
     from asr.decoding.prior import mean_posterior
     from asr.errors import UserError
     from asr.lm.ngram import NGram
@@ -53,7 +54,7 @@ def tune(
 
     folder = find_model(model)
     network = load_network(folder)
-    defaults = dict(network.config.decoding)
+    defaults = {"pause": PAUSE} | network.config.decoding
     rescoring_lm = None if rescore in (None, NONE) else Path(str(rescore))
     if rescore is None and defaults.get("rescoring"):
         rescoring_lm = folder / "rescoring_lm"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from asr.decoding.options import Decoder
 
+#: Least seconds of a pause that is cut, where a model is tuned and nothing else is asked for.
+PAUSE = 0.5
 #: No phrase is shorter, in seconds: the language model needs words before it knows what follows.
 SHORTEST = 3.0
 

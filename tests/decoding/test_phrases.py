@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from asr.decoding.phrases import SHORTEST, PhraseDecoder, cut_at_pauses
+from asr.decoding.phrases import PAUSE, SHORTEST, PhraseDecoder, cut_at_pauses
 from asr.transcript import Hypothesis, Word
 
 Run = Callable[..., Any]
@@ -128,6 +128,8 @@ def test_words_and_frames_keep_their_places_in_the_utterance() -> None:
 def test_tune_keeps_the_pause_and_evaluate_uses_it(
     run_asr: Run, copied_model: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert run_asr("tune", copied_model, clips, "--beam-size", 5).status == 0
+    assert yaml.safe_load((copied_model / "config.yaml").read_text())["decoding"]["pause"] == PAUSE
     assert run_asr("tune", copied_model, clips, "--pause", 0.3, "--beam-size", 5).status == 0
     assert yaml.safe_load((copied_model / "config.yaml").read_text())["decoding"]["pause"] == 0.3
     asked: list[float] = []
