@@ -20,6 +20,13 @@ def pauses(emissions: Tensor, pause_tokens: Sequence[int] = (0,)) -> tuple[Tenso
     return (edges == 1).nonzero()[:, 0], (edges == -1).nonzero()[:, 0]
 
 
+def pause_middles(emissions: Tensor, pause_tokens: Sequence[int], shortest: float) -> list[int]:
+    """The frames in the middle of each pause of at least so many frames in ``(frames, vocabulary)``."""
+    begins, ends = pauses(emissions, pause_tokens)
+    middles: list[int] = ((begins + ends) // 2)[ends - begins >= shortest].tolist()
+    return middles
+
+
 def longest_pause(emissions: Tensor, pause_tokens: Sequence[int] = (0,)) -> int:
     """The frame in the middle of the longest pause in ``(frames, vocabulary)``.
 

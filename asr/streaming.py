@@ -23,7 +23,7 @@ from asr.encoder import State
 from asr.errors import UserError
 from asr.frontend import FrontendStream
 from asr.model import Model
-from asr.pauses import longest_pause, pauses
+from asr.pauses import longest_pause, pause_middles
 from asr.recording import Samples, float_samples
 from asr.resampling import Resampler
 from asr.transcript import Segment
@@ -199,10 +199,9 @@ class Stream:
 
     def _settled_frames(self) -> int:
         """Frames up to the middle of the last pause, or, where none comes, of the longest short one."""
-        begins, ends = pauses(self._held, self._pause_tokens)
-        long = (ends - begins >= self._pause_frames).nonzero()[:, 0]
-        if len(long):
-            return int(begins[long[-1]] + ends[long[-1]]) // 2
+        middles = pause_middles(self._held, self._pause_tokens, self._pause_frames)
+        if middles:
+            return middles[-1]
         if len(self._held) < self._longest_frames:
             return 0
         half = self._longest_frames // 2

@@ -68,6 +68,7 @@ def tune(
     )
     chosen_head = choose_head(network, options)
     # What is missing or does not fit is told before anything is written.
+    defaults["pause"] = phrase_pause(defaults, options)
     given = replace(
         options, lm=None if lm is None else str(lm), lexicon=None if lexicon is None else str(lexicon)
     )
@@ -98,7 +99,6 @@ def tune(
 
     defaults |= {"head": chosen_head, "decoder": "beam", **(options.settings or {})}
     defaults |= {"confidence_slope": 1.0, "confidence_offset": 0.0}
-    defaults["pause"] = phrase_pause(defaults, options)
     network.config.decoding = defaults
     build = decoder_builder(folder, network, options)
     config = beam_config(defaults, options)

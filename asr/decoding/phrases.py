@@ -66,14 +66,13 @@ def cut_at_pauses(
 
 
 def _cuts(emissions: "Tensor", pause: float, frame_shift: float, tokens: Sequence[int]) -> list[int]:
-    from asr.pauses import pauses
+    from asr.pauses import pause_middles
 
-    shortest, enough = SHORTEST / frame_shift, pause / frame_shift
+    shortest = SHORTEST / frame_shift
     cuts: list[int] = []
-    for begin, end in zip(*(edges.tolist() for edges in pauses(emissions, tokens)), strict=True):
-        middle = (begin + end) // 2
+    for middle in pause_middles(emissions, tokens, pause / frame_shift):
         before, after = middle - (cuts[-1] if cuts else 0), len(emissions) - middle
-        if end - begin >= enough and min(before, after) >= shortest:
+        if min(before, after) >= shortest:
             cuts.append(middle)
     return cuts
 
