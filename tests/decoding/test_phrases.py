@@ -159,6 +159,10 @@ def test_a_pause_that_is_no_number_of_seconds_is_an_error(
     done = run_asr("evaluate", copied_model, clips)
     assert done.status == 1 and "decoding.pause: 'long'" in done.stderr
     assert run_asr("evaluate", copied_model, clips, "--pause", "nan").status != 0
+    before = {path: path.stat().st_mtime_ns for path in copied_model.rglob("*")}
+    done = run_asr("tune", copied_model, clips)
+    assert done.status == 1 and "decoding.pause: 'long'" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in copied_model.rglob("*")} == before
 
 
 def test_greedy_decoding_has_no_use_for_a_pause(run_asr: Run, copied_model: Path, clips: Path) -> None:
