@@ -280,7 +280,8 @@ class Encoder(nn.Module):
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """A linear layer in the precision of its input."""
-    return functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+    bias = None if layer.bias is None else layer.bias.to(x.dtype)
+    return functional.linear(x, layer.weight.to(x.dtype), bias)
 
 
 def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:

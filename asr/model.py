@@ -136,16 +136,19 @@ class Model(nn.Module, AcousticModel):
         precision: dtype in which the encoder computes (weights stay float32).
     """
 
-    def __init__(self, config: ModelConfig, tokenizers: dict[str, Tokenizer]) -> None:
+    def __init__(self, config: ModelConfig, tokenizers: dict[str, Tokenizer], device: str = "cpu") -> None:
+        """Make a network with random weights; on the device ``meta`` with none, which are to be given."""
         super().__init__()
         self.config = config
         self.tokenizers = tokenizers
         self.precision = torch.float32
         self.frontend = Frontend(config.frontend)
-        self.encoder = Encoder(config.encoder, config.frontend.mel_bins)
-        self.heads = nn.ModuleDict(
-            {name: CTCHead(self.encoder.output_size, len(tokenizers[name].tokens)) for name in config.heads}
-        )
+        with torch.device(device):
+            self.encoder = Encoder(config.encoder, config.frontend.mel_bins)
+            sizes = {name: len(tokenizers[name].tokens) for name in config.heads}
+            self.heads = nn.ModuleDict(
+                {name: CTCHead(self.encoder.output_size, size) for name, size in sizes.items()}
+            )
 
     @property
     def device(self) -> torch.device:
@@ -248,21 +251,23 @@ def load_network(name: str | os.PathLike[str]) -> Model:
     path = find_model(name)
     config = read_config(path)
     tokenizers = {head: read_tokenizer(path, head, config) for head in config.heads}
-    model = Model(config, tokenizers)
+    # Random weights that are replaced at once would take longer than reading the real ones.
+    model = Model(config, tokenizers, device="meta")
     try:
         weights = load_file(path / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path / WEIGHTS}: damaged, or not safetensors ({_first_line(error)})") from error
     for key, parameter in model.named_parameters():
-        stored = weights.pop(key, None)
+        stored = weights.get(key)
         if stored is None or stored.shape != parameter.shape:
             found = "is missing" if stored is None else f"has the shape {tuple(stored.shape)}"
             raise UserError(
                 f"{path / WEIGHTS}: {key} {found}; {CONFIG} and the tokens say {tuple(parameter.shape)}"
             )
-        parameter.data.copy_(stored)
-    if weights:
-        raise UserError(f"{path / WEIGHTS}: {min(weights)} is no part of what {CONFIG} says")
+        weights[key] = stored.float()
+    if unknown := weights.keys() - dict(model.named_parameters()).keys():
+        raise UserError(f"{path / WEIGHTS}: {min(unknown)} is no part of what {CONFIG} says")
+    model.load_state_dict(weights, assign=True)
     return model.eval()
 
 

@@ -18,11 +18,12 @@ def train(
 ) -> None:
     """Train a recurrent language model, for --rescore."""
     from asr.cli.garbage import collect_as_usual
-    from asr.training.lm_trainer import LMTrainer, load_lm_recipe
+    from asr.training.lm_trainer import load_lm_recipe, train_lm
 
     collect_as_usual()
     folder = output or Path("runs") / recipe.stem
-    trainer = LMTrainer(
-        load_lm_recipe(recipe, overrides or []), folder, lambda line: typer.echo(line, err=True)
-    )
-    typer.echo(trainer.run(resume))
+    typer.echo(train_lm(load_lm_recipe(recipe, overrides or []), folder, resume, _say))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

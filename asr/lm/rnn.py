@@ -5,7 +5,7 @@ It is too slow to search with, so it rescores the n-best list of the beam search
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from asr.encoder import EncoderConfig, RecurrentStack, State
+from asr.encoder import EncoderConfig, RecurrentStack, State, linear
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.lm.perplexity import Perplexity
@@ -29,6 +29,7 @@ from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 from asr.lm.text import PathLike, read_lines
 
 _ASKED = 1024  # beginnings whose next words are asked for at once
+_ROWS = 256  # of a softmax that are worked on at once: about half a megabyte
 CONFIG, WEIGHTS, WORDS = "rnn.yaml", "model.safetensors", "words.txt"
 
 
@@ -65,8 +66,11 @@ class RNNLM(nn.Module):
         self.config, self.words = config, list(words)
         self.word_ids = {word: number for number, word in enumerate(self.words)}
         self.precision = torch.float32
-        self.embedding = nn.Embedding(len(self.words), config.embedding_size)
-        nn.init.normal_(self.embedding.weight, std=config.embedding_size**-0.5)
+        # Vectors of length 1 on average. Not of a normal distribution: on the device "meta", where models
+        # are made that are read, it would load sympy.
+        vectors = torch.empty(len(self.words), config.embedding_size)
+        bound = (3 / config.embedding_size) ** 0.5
+        self.embedding = nn.Embedding.from_pretrained(vectors.uniform_(-bound, bound), freeze=False)
         shape = EncoderConfig(
             cell=config.cell,
             bidirectional=False,
@@ -94,8 +98,26 @@ class RNNLM(nn.Module):
         """
         outputs, _ = self.recurrent(self.embedding(ids[:, :-1]).to(self.precision), lengths)
         valid = torch.arange(ids.shape[1] - 1, device=ids.device) < lengths.unsqueeze(1)
-        hidden = self.norm(outputs[-1][valid].float())
-        scores: Tensor = self.softmax(hidden, ids[:, 1:][valid]).output
+        return self._log_probabilities(self.norm(outputs[-1][valid].float()), ids[:, 1:][valid])
+
+    def _log_probabilities(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """What ``self.softmax`` says of words, with its matrix products in ``self.precision``.
+
+        Args:
+            hidden: float32 ``(words, output_size)``.
+            words: int64 ``(words,)``.
+        """
+        softmax, hidden = self.softmax, hidden.to(self.precision)
+        # In the head a cluster of rarer words counts as one word.
+        cluster = torch.bucketize(words, words.new_tensor(softmax.cutoffs), right=True)
+        in_head = torch.where(cluster == 0, words, softmax.shortlist_size + cluster - 1)
+        scores = _log_probability(hidden, softmax.head, in_head)
+        tails: Iterable[Any] = softmax.tail  # pairs of linear layers
+        for number, (narrow, choose) in enumerate(tails):
+            rows = (cluster == number + 1).nonzero().squeeze(1)
+            inside = words[rows] - softmax.cutoffs[number]
+            found = _log_probability(linear(hidden[rows], narrow), choose, inside)
+            scores = scores.index_add(0, rows, found)
         return scores
 
     def encode(self, words: Sequence[str]) -> list[int]:
@@ -122,6 +144,37 @@ class RNNLM(nn.Module):
         asked = zip(hidden[tree.parents].split(_ASKED), torch.tensor(tree.words).split(_ASKED), strict=True)
         scores = torch.cat([self.softmax(*part).output for part in asked])
         return [scores[path].numpy() for path in tree.paths]
+
+
+class _LogProbability(torch.autograd.Function):
+    """Log-softmax of a product, asked for one entry of each row.
+
+    Rows go through it a few at a time, so that they stay in the cache, and the gradient is written over
+    what was saved: half the time of log-softmax and selection with ``autograd``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, chosen: Tensor) -> Tensor:
+        logits = hidden @ weight.t()
+        total = torch.cat([part.float().logsumexp(1) for part in logits.split(_ROWS)])
+        ctx.save_for_backward(hidden, weight, chosen, logits, total)
+        return logits.gather(1, chosen.unsqueeze(1)).squeeze(1).float() - total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden, weight, chosen, logits, total = ctx.saved_tensors
+        parts = (values.split(_ROWS) for values in (logits, total, chosen, gradient))
+        for part, sums, columns, factors in zip(*parts, strict=True):
+            change = part.float().sub_(sums.unsqueeze(1)).exp_().mul_(-factors.unsqueeze(1))
+            change.scatter_add_(1, columns.unsqueeze(1), factors.unsqueeze(1))
+            part.copy_(change)
+        return logits @ weight, logits.t() @ hidden, None
+
+
+def _log_probability(hidden: Tensor, layer: nn.Linear, chosen: Tensor) -> Tensor:
+    """Of one output of a layer without bias for each row, float32 ``(rows,)``."""
+    scores: Tensor = _LogProbability.apply(hidden, layer.weight.to(hidden.dtype), chosen)
+    return scores
 
 
 class PrefixTree:
@@ -244,8 +297,10 @@ def load_rnn_lm(folder: str | os.PathLike[str]) -> RNNLM:
         words = (folder / WORDS).read_text(encoding="utf-8").split("\n")[:-1]
         if tuple(words[: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
             raise UserError(f"{folder / WORDS}: must begin with {', '.join(SPECIAL_WORDS)}")
-        model = RNNLM(config, words)
-        model.load_state_dict(_unpacked(load_file(folder / WEIGHTS)))
+        # Random weights that are replaced at once would take longer than reading the real ones.
+        with torch.device("meta"):
+            model = RNNLM(config, words)
+        model.load_state_dict(_unpacked(load_file(folder / WEIGHTS)), assign=True)
     except (
         *(OSError, ValueError, RuntimeError),
         *(SafetensorError, OmegaConfBaseException, yaml.YAMLError),

@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from asr.errors import UserError
 from asr.lm.rnn import RNNLM, RNNLMConfig, pad_sentences, save_rnn_lm
@@ -19,6 +20,7 @@ from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 from asr.lm.text import read_lines
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.config import OptimizerConfig, ScheduleConfig
+from asr.training.distributed import Ranks, launch
 from asr.training.network import choose_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
 
@@ -39,9 +41,10 @@ class LMRecipe:
     """All sections of a recipe for a recurrent language model.
 
     Attributes:
-        batch_words: Padded words in a batch.
+        batch_words: Padded words in a batch, which the processes share.
         evaluate_every: Steps between measurements of the development text's perplexity.
         precision: ``auto``, ``fp32`` or ``bf16``.
+        processes: Data-parallel processes (0: one a core on a CPU, one a GPU).
     """
 
     data: LMDataConfig = field(default_factory=LMDataConfig)
@@ -51,6 +54,7 @@ class LMRecipe:
     batch_words: int = 4000
     evaluate_every: int = 1000
     precision: str = "auto"
+    processes: int = 0
     seed: int = 1
 
 
@@ -79,9 +83,9 @@ def load_lm_recipe(path: Path, overrides: list[str]) -> LMRecipe:
         raise UserError(f"{path}: schedule needs one of epochs, steps and minutes, and kind cosine or linear")
     if recipe.optimizer.accumulate != 1 or recipe.schedule.stop_after:
         raise UserError(f"{path}: optimizer.accumulate and schedule.stop_after are not for language models")
-    for key in ("batch_words", "evaluate_every"):
-        if getattr(recipe, key) < 1:
-            raise UserError(f"{path}: {key}: must be at least 1")
+    for key, least in (("batch_words", 1), ("evaluate_every", 1), ("processes", 0)):
+        if getattr(recipe, key) < least:
+            raise UserError(f"{path}: {key}: must be at least {least}")
     return recipe
 
 
@@ -157,13 +161,43 @@ def perplexity(model: RNNLM, text: Text, batch_words: int) -> float:
     """Perplexity of all words, ends of sentences included, unknown ones as ``<unk>``."""
     model.eval()
     total, words = 0.0, 0
+    device = model.embedding.weight.device
     with torch.inference_mode():
         for batch in text.batches(np.arange(len(text)), batch_words):
-            ids, lengths = pad_sentences([sentence.tolist() for sentence in batch])
+            ids, lengths = _padded(batch, device)
             total += float(model(ids, lengths).sum())
             words += int(lengths.sum())
     model.train()
     return math.exp(-total / words)
+
+
+def _padded(batch: list[NDArray[np.uint32]], device: torch.device) -> tuple[Tensor, Tensor]:
+    ids, lengths = pad_sentences([sentence.tolist() for sentence in batch])
+    return ids.to(device), lengths.to(device)
+
+
+@dataclass(frozen=True)
+class LMRun:
+    """What every process of a run is told; ``say`` must be a function of a module."""
+
+    recipe: LMRecipe
+    folder: Path
+    resume: bool
+    say: Callable[[str], None]
+
+
+def train_lm(recipe: LMRecipe, folder: Path, resume: bool, say: Callable[[str], None]) -> Path:
+    """Train a recipe in a run folder; returns the model directory.
+
+    Raises:
+        UserError: as :meth:`LMTrainer.run` does.
+    """
+    launch(_train, LMRun(recipe, folder, resume, say), recipe.processes)
+    return folder / "model"
+
+
+def _train(ranks: Ranks, run: LMRun) -> None:
+    LMTrainer(run.recipe, run.folder, run.say, ranks).run(run.resume)
 
 
 class LMTrainer:
@@ -173,17 +207,23 @@ class LMTrainer:
         recipe: What to do.
         folder: Checkpoints, and the model directory ``model``.
         say: Told of progress, a line at a time.
+        ranks: This process among all of them.
     """
 
-    def __init__(self, recipe: LMRecipe, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, recipe: LMRecipe, folder: Path, say: Callable[[str], None], ranks: Ranks | None = None
+    ) -> None:
         self.recipe, self.folder, self.say = recipe, folder, say
+        self.ranks = ranks or Ranks()
+        self.batch_words = math.ceil(recipe.batch_words / self.ranks.processes)
         words = frequent_words(recipe.data.train, recipe.data.vocabulary_size)
         known = {word.encode(): number for number, word in enumerate(words)}
         self.text, self.dev = Text(recipe.data.train, known), Text([recipe.data.dev], known)
         torch.manual_seed(recipe.seed)
-        self.model = RNNLM(recipe.model, words).train()
-        self.model.precision = choose_precision(recipe.precision, torch.device("cpu"))
-        self.optimisation = Optimisation(self.model, recipe.optimizer)
+        self.model = RNNLM(recipe.model, words).train().to(self.ranks.device)
+        self.model.precision = choose_precision(recipe.precision, self.ranks.device)
+        # Summed over the processes behind the gradient: seconds, which all must count alike, and words.
+        self.optimisation = Optimisation(self.model, recipe.optimizer, statistics=2)
         self.position = LMPosition()
         self.started = self.spoken = 0.0
         self.heard = 0
@@ -203,7 +243,11 @@ class LMTrainer:
                 raise UserError(f"{self.folder}: its checkpoint is of another network")
             self.position = LMPosition(**state)
         size = self.optimisation.flat.values.numel()
-        self.say(f"{len(self.text)} sentences, {len(self.text.ids)} words, {size / 1e6:.1f} M parameters")
+        if self.ranks.is_main:
+            self.say(
+                f"{len(self.text)} sentences, {len(self.text.ids)} words, {size / 1e6:.1f} M parameters, "
+                f"{self.ranks.processes} process(es)"
+            )
         self.spoken = time.monotonic()
         self.started = self.spoken - self.position.seconds
         while self._progress() < 1:
@@ -212,12 +256,16 @@ class LMTrainer:
         return self.folder / "model"
 
     def _train_epoch(self) -> None:
-        position, seed = self.position, self.recipe.seed
+        position, seed, ranks = self.position, self.recipe.seed, self.ranks
         draw = np.random.default_rng((seed, position.epoch))
-        batches = list(self.text.batches(draw.permutation(len(self.text)), self.recipe.batch_words))
-        position.batches = len(batches)
-        for number in draw.permutation(len(batches))[position.batch :]:
-            torch.manual_seed(seed * 1_000_003 + position.step)
+        batches = list(self.text.batches(draw.permutation(len(self.text)), self.batch_words))
+        while len(batches) < ranks.processes:
+            batches += batches
+        # Each process must have one in every step; the few that are left over come in other epochs.
+        position.batches = len(batches) // ranks.processes
+        order = draw.permutation(len(batches))[ranks.rank :: ranks.processes][: position.batches]
+        for number in order[position.batch :]:
+            torch.manual_seed((seed * 1_000_003 + position.step) * ranks.processes + ranks.rank)
             self._step(batches[number])
             if position.step % self.recipe.evaluate_every == 0:
                 self._keep()
@@ -228,20 +276,27 @@ class LMTrainer:
 
     def _step(self, batch: list[NDArray[np.uint32]]) -> None:
         position, optimisation = self.position, self.optimisation
-        optimisation.flat.buffer.zero_()
-        ids, lengths = pad_sentences([sentence.tolist() for sentence in batch])
-        loss = -self.model(ids, lengths).mean()
+        flat = optimisation.flat
+        flat.buffer.zero_()
+        ids, lengths = _padded(batch, self.ranks.device)
+        loss = -self.model(ids, lengths).mean() / self.ranks.processes
         loss.backward()
+        spent = (time.monotonic() - self.started) / self.ranks.processes
+        flat.statistics += torch.stack([lengths.new_tensor(spent, dtype=torch.float32), lengths.sum()])
+        self.ranks.sum(flat.buffer)
+        seconds, words = flat.statistics.tolist()
         factor = learning_rate_factor(self.recipe.schedule, position.step, self._progress())
         if not math.isfinite(optimisation.update(self.recipe.optimizer.lr * factor, position.step)):
             raise UserError(f"step {position.step}: the gradient is not finite; lower optimizer.lr")
         position.step += 1
         position.batch += 1
-        position.seconds = time.monotonic() - self.started
-        self.heard += int(lengths.sum())
+        position.seconds = max(position.seconds, seconds)
+        self.heard += int(words)
 
     def _keep(self) -> None:
         """Measure the averaged weights, write them and a checkpoint."""
+        if not self.ranks.is_main:
+            return
         with self.optimisation.average.swapped_in(self.optimisation.flat.values):
             measured = perplexity(self.model, self.dev, self.recipe.batch_words)
             save_rnn_lm(self.folder / "model", self.model)

@@ -18,7 +18,8 @@ from asr.lm.rnn import (
     pad_sentences,
     save_rnn_lm,
 )
-from asr.training.lm_trainer import LMTrainer, Text, load_lm_recipe, perplexity
+from asr.training.checkpoint import load_checkpoint
+from asr.training.lm_trainer import LMTrainer, Text, load_lm_recipe, perplexity, train_lm
 
 WORDS = ["<unk>", "<s>", "</s>", *(f"W{number}" for number in range(30))]
 
@@ -128,6 +129,44 @@ def test_it_learns_a_language_that_can_be_foreseen(recipe: Path, tmp_path: Path)
     after = perplexity(model, Text([str(tmp_path / "text.txt")], known), 200)
     assert before > 10
     assert after < 4
+
+
+def test_two_processes_learn_together_and_one_goes_on(recipe: Path, tmp_path: Path) -> None:
+    together = load_lm_recipe(recipe, ["processes=2"])
+    model = load_rnn_lm(train_lm(together, tmp_path / "run", resume=False, say=print))
+    known = {word.encode(): number for word, number in model.word_ids.items()}
+    assert perplexity(model, Text([str(tmp_path / "text.txt")], known), 200) < 4
+    alone = load_lm_recipe(recipe, ["processes=1", "schedule.steps=61"])
+    train_lm(alone, tmp_path / "run", resume=True, say=print)
+    found = load_checkpoint(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert found[1]["step"] == 61
+    assert found[1]["seconds"] > 0
+
+
+def test_more_processes_than_batches_each_have_one(recipe: Path, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    text = Text([str(tmp_path / "text.txt")], {b"W1": 3})
+    assert len(list(text.batches(draw.permutation(len(text)), 10_000))) == 1
+    few = load_lm_recipe(recipe, ["processes=2", "batch_words=20000", "schedule.steps=2"])
+    train_lm(few, tmp_path / "run", resume=False, say=print)
+
+
+def test_training_hears_of_each_word_what_its_softmax_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr.lm.rnn._ROWS", 3)
+    model = small()
+    ids, lengths = pad_sentences([model.encode(f"W{n} W{29 - n} W3 UNHEARD".split()) for n in range(30)])
+    model(ids, lengths).mean().backward()
+    found = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    outputs, _ = model.recurrent(model.embedding(ids[:, :-1]), lengths)
+    hidden = model.norm(outputs[-1].flatten(0, 1))
+    expected = model.softmax(hidden, ids[:, 1:].flatten())
+    torch.testing.assert_close(model(ids, lengths), expected.output)
+    expected.output.mean().backward()
+    assert found.keys() == {name for name, _ in model.named_parameters()}
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(found[name], value.grad, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("length", [[], ["schedule.steps=0", "schedule.epochs=6"]])
