@@ -164,10 +164,9 @@ def _devices(problems: list[str]) -> tuple[list[Device], int]:
         import torchaudio  # noqa: F401
     except Exception as error:
         problems.append(f"torchaudio cannot be imported: {_line(error)}")
-    fast = (
-        bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if torch.backends.mkldnn.is_available() else False
-    )
-    devices = [Device("cpu", _processor(), _memory(), fast)]
+    from asr.precision import fast_bfloat16
+
+    devices = [Device("cpu", _processor(), _memory(), fast_bfloat16())]
     try:
         for number in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(number)

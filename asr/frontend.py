@@ -108,12 +108,18 @@ class Frontend(nn.Module):
     def _normalise(self, energies: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
         energies = energies.masked_fill(~valid, 0.0)
         count = lengths.clamp(min=1).view(-1, 1, 1)
-        mean_energy = energies.sum((1, 2), keepdim=True) / (count * energies.shape[2])
+        mean_energy = (_sum(energies, (1, 2)) / (count * energies.shape[2])).float()
         log_mel = (energies + self.config.floor * mean_energy + 1e-12).log_().masked_fill_(~valid, 0.0)
-        mean = log_mel.sum(1, keepdim=True) / count
+        mean = (_sum(log_mel, (1,)) / count).float()
         centred = (log_mel - mean).masked_fill_(~valid, 0.0)
-        variance = centred.square().sum(1, keepdim=True) / count
+        variance = (_sum(centred.square(), (1,)) / count).float()
         return centred / (variance + 1e-2).sqrt_()
+
+
+def _sum(values: Tensor, dimensions: tuple[int, ...]) -> Tensor:
+    """In double precision, where the device has it: that of float32 depends on how much padding follows."""
+    dtype = torch.float32 if values.device.type == "mps" else torch.float64
+    return values.sum(dimensions, keepdim=True, dtype=dtype)
 
 
 class FrontendStream:

@@ -22,6 +22,7 @@ from asr.encoder import Encoder, EncoderConfig, State, layer_norm, linear
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.frontend import Frontend, FrontendConfig
+from asr.precision import precision_name
 from asr.tokenizer import (
     UNITS,
     CharacterTokenizer,
@@ -99,6 +100,11 @@ class AcousticModel:
         return torch.device("cpu")
 
     @property
+    def arithmetic(self) -> str:
+        """``fp32``, ``bf16`` or ``int8``."""
+        raise NotImplementedError
+
+    @property
     def frame_shift(self) -> float:
         """Seconds from one encoder frame to the next."""
         return self.config.frontend.hop * self.config.encoder.subsampling_factor
@@ -154,6 +160,11 @@ class Model(nn.Module, AcousticModel):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @property
+    def arithmetic(self) -> str:
+        """See :meth:`AcousticModel.arithmetic`."""
+        return precision_name(self.precision)
 
     def logits(self, features: Tensor, lengths: Tensor, heads: list[str]) -> tuple[list[Tensor], Tensor]:
         """Scores of some heads.

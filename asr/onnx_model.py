@@ -18,6 +18,7 @@ from asr.export import EMISSIONS, FEATURES, FRAMES, LENGTHS, export_onnx, requir
 from asr.files import atomic_write
 from asr.frontend import Frontend
 from asr.model import CONFIG, WEIGHTS, AcousticModel, ModelConfig, load_network, read_config, read_tokenizer
+from asr.precision import INT8
 from asr.tokenizer import Tokenizer
 
 
@@ -40,6 +41,11 @@ class OnnxModel(AcousticModel):
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(graph, settings, ["CPUExecutionProvider"])
+
+    @property
+    def arithmetic(self) -> str:
+        """See :meth:`AcousticModel.arithmetic`."""
+        return INT8
 
     def emissions(self, waveforms: Tensor, lengths: Tensor, head: str | None = None) -> tuple[Tensor, Tensor]:
         """See :meth:`AcousticModel.emissions`."""

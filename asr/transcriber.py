@@ -21,20 +21,18 @@ from asr.files import is_named_pipe
 from asr.model import AcousticModel, find_model, load_network
 from asr.pauses import pause_tokens
 from asr.pipeline import Listener, Recognised, recognise
+from asr.precision import AUTO, INT8, PRECISIONS, fast_bfloat16
 from asr.recording import ALL_CHANNELS, Recording, Samples, open_recording
 from asr.segments import split_at_pauses
 from asr.streaming import Stream
 from asr.transcript import Hypothesis, Transcript, Word
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-INT8 = "int8"
 
 
 def load_model(
     name: str | os.PathLike[str] = "en",
     options: DecodingOptions | None = None,
     device: str = "cpu",
-    precision: str = "fp32",
+    precision: str = AUTO,
     **settings: Any,
 ) -> "Transcriber":
     """Load a model directory, or a model that ships, ready to transcribe.
@@ -43,7 +41,8 @@ def load_model(
         name: A model directory or the name of a model that ships (``en``).
         options: How to decode; the model directory's own way without it.
         device: Where the network computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``fp32``, ``bf16``, or ``int8`` (through onnxruntime, on the CPU).
+        precision: ``fp32``, ``bf16``, ``int8`` (through onnxruntime, on the CPU), or ``auto``: ``bf16`` where
+            the CPU multiplies that itself, else ``fp32``.
         settings: Fields of :class:`DecodingOptions`, in place of ``options``: ``decoder="greedy"``.
 
     Raises:
@@ -56,7 +55,7 @@ def load_model(
 
 
 def load_acoustic_model(
-    folder: Path, head: str | None = None, device: str = "cpu", precision: str = "fp32"
+    folder: Path, head: str | None = None, device: str = "cpu", precision: str = AUTO
 ) -> AcousticModel:
     """What computes emissions: torch's network, or for ``int8`` a graph of one head in onnxruntime.
 
@@ -96,8 +95,10 @@ def choose_precision(name: str, device: str = "cpu") -> torch.dtype:
     Raises:
         UserError: there is no such precision, or the device lacks it.
     """
+    if name == AUTO:
+        return torch.bfloat16 if device == "cpu" and fast_bfloat16() else torch.float32
     if name not in PRECISIONS:
-        raise UserError(f"--precision: {name!r} is not one of {', '.join((*PRECISIONS, INT8))}")
+        raise UserError(f"--precision: {name!r} is not one of {', '.join((AUTO, *PRECISIONS, INT8))}")
     if name == "bf16" and device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise UserError("--precision bf16: this CPU has no bf16 kernels; use fp32")
     return PRECISIONS[name]
@@ -151,7 +152,12 @@ class Transcriber:
         decoding = {"decoder": "greedy"} | self.model.config.decoding | (self.options.settings or {}) | given
         return {
             "asr": __version__,
-            "model": {"name": self.folder.resolve().name, "head": self.head, "training": training},
+            "model": {
+                "name": self.folder.resolve().name,
+                "head": self.head,
+                "precision": self.model.arithmetic,
+                "training": training,
+            },
             "decoding": decoding,
         }
 

@@ -30,6 +30,7 @@ from torch import Tensor, multiprocessing, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.encoder import EncoderConfig, RecurrentStack, State
+from asr.precision import fast_bfloat16
 from asr.training.config import Recipe, load_recipe
 from asr.training.distributed import MEMORY_SETTINGS, Ranks, launch, usable_cores
 from asr.training.trainer import Trainer
@@ -210,7 +211,7 @@ def main() -> None:
         def recipe(*overrides: str) -> Recipe:
             return load_recipe(folder / "recipe.yaml", [*overrides, *options.overrides])
 
-        bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        bf16 = fast_bfloat16()
         rates = {"fp32": matrix_product_rate(torch.float32)}
         if bf16:
             rates["bf16"] = matrix_product_rate(torch.bfloat16)

@@ -49,6 +49,16 @@ def test_padding_changes_no_feature_of_an_utterance(cmvn: str, padding: float) -
         assert not found[row, frames[row] :].any()
 
 
+def test_padding_changes_no_bit_of_the_normalisation() -> None:
+    frontend = Frontend(FrontendConfig())
+    energies, length = noise(1, 700, 80).square(), torch.tensor([700])
+    alone = frontend._normalise(energies, torch.ones(1, 700, 1, dtype=torch.bool), length)
+    for padding in (1, 7, 100, 5000):
+        padded = torch.nn.functional.pad(energies, (0, 0, 0, padding), value=3.0)
+        valid = (torch.arange(700 + padding) < 700).view(1, -1, 1)
+        assert torch.equal(frontend._normalise(padded, valid, length)[:, :700], alone)
+
+
 @pytest.mark.parametrize("gain", [0.01, 0.1, 9.0])
 def test_gain_changes_no_feature_normalised_over_the_utterance(gain: float) -> None:
     loud = noise(16000) * torch.linspace(0.1, 1, 16000)

@@ -30,7 +30,7 @@ def decode(
     nbest: flags.NBestFlag = None,
     pause: flags.PauseFlag = None,
     no_speech_gate: flags.NoSpeechGateFlag = False,
-    precision: flags.PrecisionFlag = "fp32",
+    precision: flags.PrecisionFlag = "auto",
     threads: flags.ThreadsFlag = 0,
     batch_seconds: flags.BatchSecondsFlag = 120.0,
 ) -> None:

@@ -27,7 +27,7 @@ def evaluate(
     rescore: flags.RescoreFlag = None,
     pause: flags.PauseFlag = None,
     no_speech_gate: flags.NoSpeechGateFlag = False,
-    precision: flags.PrecisionFlag = "fp32",
+    precision: flags.PrecisionFlag = "auto",
     threads: flags.ThreadsFlag = 0,
     batch_seconds: flags.BatchSecondsFlag = 120.0,
 ) -> None:

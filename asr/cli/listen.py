@@ -34,7 +34,7 @@ def listen(
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:N or mps.", rich_help_panel="Computing")
     ] = "cpu",
-    precision: flags.PrecisionFlag = "fp32",
+    precision: flags.PrecisionFlag = "auto",
 ) -> None:
     """Write what the microphone hears until Ctrl-C: a line at each pause, on a terminal also what may change.
 

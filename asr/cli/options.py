@@ -70,7 +70,12 @@ NoSpeechGateFlag = Annotated[
 ]
 
 PrecisionFlag = Annotated[
-    str, typer.Option("--precision", help="fp32, bf16 or int8.", rich_help_panel="Computing")
+    str,
+    typer.Option(
+        "--precision",
+        help="fp32, bf16, int8, or auto: bf16 where the CPU computes it fast, else fp32.",
+        rich_help_panel="Computing",
+    ),
 ]
 ThreadsFlag = Annotated[
     int, typer.Option("--threads", min=0, help="CPU threads (0: all cores).", rich_help_panel="Computing")

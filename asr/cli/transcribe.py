@@ -89,7 +89,7 @@ def transcribe(
     no_speech_gate: flags.NoSpeechGateFlag = False,
     threads: flags.ThreadsFlag = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.", rich_help_panel=COMPUTING)] = "cpu",
-    precision: flags.PrecisionFlag = "fp32",
+    precision: flags.PrecisionFlag = "auto",
     batch_seconds: flags.BatchSecondsFlag = flags.BATCH_SECONDS,
 ) -> None:
     """Write the words of recordings: a line each, with name and tab before the text if there are several."""

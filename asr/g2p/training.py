@@ -16,6 +16,7 @@ from asr.errors import UserError
 from asr.g2p.model import G2p, G2pConfig, encode
 from asr.g2p.search import nbest
 from asr.lexicon import Dictionary, Pronunciation
+from asr.precision import fast_bfloat16
 from asr.tokenizer import PHONES
 
 #: Over-eager on purpose: words joined for nothing (BROTH, BROTHER) do the split no harm.
@@ -68,7 +69,7 @@ def train_g2p(
     examples = {word: _trainable(word, pronunciations, config) for word, pronunciations in train.items()}
     examples = {word: targets for word, targets in examples.items() if targets}
     model = G2p(config)
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if fast_bfloat16():
         model.precision = torch.bfloat16
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.training.average))
     best = cast(G2p, averaged.module.eval())

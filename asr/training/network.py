@@ -6,6 +6,7 @@ import torch
 
 from asr.errors import UserError
 from asr.model import HeadConfig, Model, ModelConfig, build_tokenizer, load_network
+from asr.precision import fast_bfloat16
 from asr.training.config import Recipe
 
 
@@ -59,9 +60,6 @@ def _pronunciations(head: HeadConfig) -> dict[str, tuple[str, ...]] | None:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """``auto``: bfloat16 where the machine's kernels compute it fast, else float32."""
     if name == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
-        else:
-            fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else fast_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if name == "bf16" else torch.float32

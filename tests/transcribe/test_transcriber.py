@@ -19,10 +19,12 @@ import asr
 from asr.audio import RawFormat
 from asr.errors import UserError
 from asr.pipeline import Listener, _tasks
+from asr.precision import fast_bfloat16
 from asr.recording import Recording, open_recording
 from asr.transcriber import Transcriber, load_model
 from asr.transcript import Transcript
 
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.flac"))
 PANGRAM = "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG"
 Speak = Callable[..., np.ndarray]
 Record = Callable[..., Path]
@@ -247,6 +249,22 @@ def test_a_model_or_device_that_is_not_there(tone_model: Path) -> None:
             load_model(tone_model, device=device)
     with pytest.raises(UserError, match="--precision"):
         load_model(tone_model, precision="fp7")
+
+
+@pytest.mark.skipif(not fast_bfloat16(), reason="this CPU does not multiply bfloat16 itself")
+def test_bfloat16_is_taken_where_it_is_fast_and_ties_no_text_to_its_batch() -> None:
+    model = load_model("en", decoder="greedy", head="characters")
+    assert model.provenance["model"]["precision"] == "bf16"
+    alone = [model.transcribe(path).text for path in EXAMPLES]
+    together = [found.text for found in model.transcribe_all(EXAMPLES) if isinstance(found, Transcript)]
+    assert together == alone
+
+
+def test_float32_is_taken_where_bfloat16_is_not_fast(
+    tone_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr.transcriber.fast_bfloat16", lambda: False)
+    assert load_model(tone_model).provenance["model"]["precision"] == "fp32"
 
 
 def test_a_reader_that_waits_for_ever_holds_nobody_up(transcriber: Transcriber, tmp_path: Path) -> None:
