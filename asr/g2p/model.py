@@ -26,6 +26,7 @@ from asr.encoder import EncoderConfig, RecurrentStack
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.model import PRETRAINED, CTCHead
+from asr.packing import pack, unpack
 from asr.tokenizer import PHONES
 
 CONFIG, WEIGHTS = "g2p.yaml", "g2p.safetensors"
@@ -143,10 +144,9 @@ def read_g2p_config(path: str | os.PathLike[str]) -> G2pConfig:
 
 
 def save_g2p(path: str | os.PathLike[str], model: G2p) -> None:
-    """Write a model directory, weights in fp16."""
-    weights = {key: value.detach().to("cpu", torch.float16) for key, value in model.named_parameters()}
+    """Write a model directory, weights in 8 bits (see :mod:`asr.packing`)."""
     with atomic_write(Path(path) / WEIGHTS, "wb") as stream:
-        stream.write(save(weights))
+        stream.write(save(pack(model.named_parameters())))
     with atomic_write(Path(path) / CONFIG) as stream:
         yaml.safe_dump(asdict(model.config), stream, sort_keys=False)
 
@@ -165,7 +165,7 @@ def load_g2p(name: str | os.PathLike[str] = "en") -> G2p:
         raise UserError(f"{name}: no grapheme-to-phoneme model here ({CONFIG} and {WEIGHTS}); 'en' ships")
     model = G2p(read_g2p_config(path / CONFIG))
     try:
-        model.load_state_dict({key: value.float() for key, value in load_file(path / WEIGHTS).items()})
+        model.load_state_dict(unpack(load_file(path / WEIGHTS)))
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path / WEIGHTS}: does not fit {CONFIG} ({reason})") from error

@@ -27,6 +27,7 @@ from asr.files import atomic_write
 from asr.lm.perplexity import Perplexity
 from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 from asr.lm.text import PathLike, read_lines
+from asr.packing import pack, unpack
 
 _ASKED = 1024  # beginnings whose next words are asked for at once
 _ROWS = 256  # of a softmax that are worked on at once: about half a megabyte
@@ -248,39 +249,17 @@ def measure_rnn_perplexity(model: RNNLM, paths: Sequence[PathLike]) -> Perplexit
 
 
 def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM) -> None:
-    """Write a model directory: configuration, vocabulary, weights.
+    """Write a model directory: configuration, vocabulary, weights in 8 bits (see :mod:`asr.packing`).
 
-    Matrices are kept in 8 bits with a scale for each row, vectors in half precision: half the size of half
-    precision everywhere, and the perplexity changes in its fourth digit.
+    They change the perplexity in its fourth digit.
     """
     folder = Path(folder)
     with atomic_write(folder / WORDS) as stream:
         stream.writelines(f"{word}\n" for word in model.words)
-    weights: dict[str, Tensor] = {}
-    for name, value in model.named_parameters():
-        weights |= _packed(name, value.detach().cpu())
     with atomic_write(folder / WEIGHTS, "wb") as stream:
-        stream.write(save(weights))
+        stream.write(save(pack(model.named_parameters())))
     with atomic_write(folder / CONFIG) as stream:
         yaml.safe_dump(asdict(model.config), stream, sort_keys=False)
-
-
-def _packed(name: str, value: Tensor) -> dict[str, Tensor]:
-    """A weight as it is stored."""
-    if value.ndim < 2:
-        return {name: value.half()}
-    scale = (value.abs().amax(1, keepdim=True) / 127).half().clamp(min=torch.finfo(torch.half).tiny)
-    return {name: (value / scale.float()).round().clamp(-127, 127).to(torch.int8), f"{name}.scale": scale}
-
-
-def _unpacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stored weights as float32 (of models from before the scales, too)."""
-    one = torch.ones(())
-    return {
-        name: value.float() * weights.get(f"{name}.scale", one).float()
-        for name, value in weights.items()
-        if not name.endswith(".scale")
-    }
 
 
 def load_rnn_lm(folder: str | os.PathLike[str]) -> RNNLM:
@@ -300,7 +279,7 @@ def load_rnn_lm(folder: str | os.PathLike[str]) -> RNNLM:
         # Random weights that are replaced at once would take longer than reading the real ones.
         with torch.device("meta"):
             model = RNNLM(config, words)
-        model.load_state_dict(_unpacked(load_file(folder / WEIGHTS)), assign=True)
+        model.load_state_dict(unpack(load_file(folder / WEIGHTS)), assign=True)
     except (
         *(OSError, ValueError, RuntimeError),
         *(SafetensorError, OmegaConfBaseException, yaml.YAMLError),
