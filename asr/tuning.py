@@ -16,12 +16,12 @@ from asr.decoding.beam import BeamDecoder
 from asr.decoding.confidence import calibrated, fit_calibration
 from asr.decoding.config import BeamConfig
 from asr.decoding.phrases import Phrases
-from asr.decoding.rescoring import reorder, score_words
+from asr.decoding.rescoring import reorder, rescore, score_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.lm.rnn import RNNLM
 from asr.manifest import Utterance
-from asr.model import Model
+from asr.model import AcousticModel
 from asr.recognition import recognise
 from asr.scoring.calibration import WordOutcomes, expected_calibration_error, word_outcomes
 from asr.scoring.measures import Evaluation, evaluate
@@ -108,7 +108,7 @@ def measure_with(
 
 
 def compute_emissions(
-    model: Model,
+    model: AcousticModel,
     utterances: Sequence[Utterance],
     head: str,
     threads: int,
@@ -155,12 +155,13 @@ class ScoredLists:
             searched_weight: LM weight with which the lists were made.
         """
         self._nbests, self._searched_weight = nbests, searched_weight
-        self._scores = score_words(nbests, rnn, ngram)
+        self._scores = score_words([[each.text for each in nbest] for nbest in nbests], rnn, ngram)
 
     def reordered(self, weights: dict[str, float]) -> list[list[Hypothesis]]:
         """The lists in the order that ``mix`` and ``lm_scale`` give them."""
+        given = self._searched_weight, weights["mix"], weights["lm_scale"]
         return [
-            reorder(hypotheses, words, self._searched_weight, weights["mix"], weights["lm_scale"])
+            reorder(hypotheses, rescore([each.score for each in hypotheses], words, *given))
             for hypotheses, words in zip(self._nbests, self._scores, strict=True)
         ]
 

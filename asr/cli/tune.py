@@ -49,11 +49,12 @@ def tune(
     from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
     from asr.manifest import evenly_spread, read_manifest
-    from asr.model import find_model, load_network, write_config
+    from asr.model import find_model, write_config
     from asr.pauses import pause_tokens
+    from asr.transcriber import load_acoustic_model
 
     folder = find_model(model)
-    network = load_network(folder)
+    network = load_acoustic_model(folder)
     defaults = {"pause": PAUSE} | network.config.decoding
     rescoring_lm = None if rescore in (None, NONE) else Path(str(rescore))
     if rescore is None and defaults.get("rescoring"):

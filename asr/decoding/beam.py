@@ -1,11 +1,11 @@
 """The beam-search decoder: emissions in, n-best hypotheses out."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,9 @@ from asr.transcript import Hypothesis, Word
 
 if TYPE_CHECKING:
     import torch
+
+    Utterances = Sequence[ArrayLike] | NDArray[np.float32] | torch.Tensor
+    Lengths = Sequence[int] | NDArray[np.integer] | torch.Tensor
 
 # Readings that say the same in other ways come among the n-best; so many of them are put up with.
 _READINGS_PER_HYPOTHESIS = 20
@@ -92,21 +95,21 @@ class BeamDecoder:
         Raises:
             UserError: emissions of another vocabulary, or with NaN in them.
         """
+        return list(self.search(emissions))
+
+    def search(self, emissions: "ArrayLike | torch.Tensor") -> "NBest":
+        """As :meth:`decode`, but the words of each reading are looked up when it is asked for."""
         result = SearchResult._make(search(*self._model, self._prepared(emissions)))
-        sureness = trace_posteriors(result, self.config.posterior_scale)
-        found: dict[str, Hypothesis] = {}
+        found: dict[str, Reading] = {}
         for reading in islice(readings(result), self.config.nbest * _READINGS_PER_HYPOTHESIS):
-            hypothesis = self._hypothesis(reading, result, sureness)
-            found.setdefault(hypothesis.text, hypothesis)
+            found.setdefault(self._text(reading, result), reading)
             if len(found) == self.config.nbest:
                 break
-        return list(found.values()) or [Hypothesis("", -math.inf)]
+        sureness = trace_posteriors(result, self.config.posterior_scale)
+        return NBest(found, lambda text, reading: self._hypothesis(text, reading, result, sureness))
 
     def decode_batch(
-        self,
-        emissions: "Sequence[ArrayLike] | NDArray[np.float32] | torch.Tensor",
-        lengths: "Sequence[int] | NDArray[np.integer] | torch.Tensor | None" = None,
-        threads: int = 1,
+        self, emissions: "Utterances", lengths: "Lengths | None" = None, threads: int = 1
     ) -> list[list[Hypothesis]]:
         """The best readings of several utterances, as :meth:`decode` gives them for each alone.
 
@@ -115,15 +118,15 @@ class BeamDecoder:
             lengths: Frames of each, where the array is padded.
             threads: Utterances decoded at a time.
         """
-        utterances = [np.asarray(utterance, dtype=np.float32) for utterance in emissions]
-        if lengths is not None:
-            utterances = [
-                utterance[: int(length)] for utterance, length in zip(utterances, lengths, strict=True)
-            ]
+        utterances = _unpadded(emissions, lengths)
         if threads <= 1:
             return [self.decode(utterance) for utterance in utterances]
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(self.decode, utterances))
+
+    def search_batch(self, emissions: "Utterances", lengths: "Lengths | None" = None) -> "list[NBest]":
+        """As :meth:`decode_batch`, with the words of a reading looked up when it is asked for."""
+        return [self.search(utterance) for utterance in _unpadded(emissions, lengths)]
 
     def _prepared(self, emissions: "ArrayLike | torch.Tensor") -> NDArray[np.float32]:
         array = np.asarray(emissions, dtype=np.float32)
@@ -140,8 +143,19 @@ class BeamDecoder:
             array = array - self._subtracted
         return np.ascontiguousarray(array)
 
+    def _text(self, reading: Reading, result: SearchResult) -> str:
+        alignment = reading.alignment
+        if not self._has_lexicon:
+            return self._tokenizer.decode(alignment.tokens[alignment.tokens >= 0].tolist())
+        completed = alignment.contexts[alignment.contexts >= 0]
+        symbols = result.contexts["symbol"][completed].tolist()
+        if UNKNOWN_END in symbols:  # a word that the lexicon lacks: its tokens spell it
+            unsure = [1.0] * len(alignment.tokens)
+            return " ".join(word.text for word in self._lexicon_words(alignment, unsure, result))
+        return " ".join(self.words[symbol] for symbol in symbols if symbol < len(self.words))
+
     def _hypothesis(
-        self, reading: Reading, result: SearchResult, sureness: NDArray[np.float64]
+        self, text: str, reading: Reading, result: SearchResult, sureness: NDArray[np.float64]
     ) -> Hypothesis:
         alignment = reading.alignment
         confidences = calibrated(
@@ -153,10 +167,8 @@ class BeamDecoder:
         tokens, frames = alignment.tokens[real].tolist(), alignment.frames[real].tolist()
         if self._has_lexicon:
             words = tuple(self._lexicon_words(alignment, confidences, result))
-            text = " ".join(word.text for word in words)
         else:
             words = timed_words(tokens, frames, confidences, self._tokenizer, self._frame_shift)
-            text = self._tokenizer.decode(tokens)
         return Hypothesis(text, reading.score, tuple(tokens), tuple(frames), words)
 
     def _lexicon_words(
@@ -180,6 +192,37 @@ class BeamDecoder:
                 text = self._tokenizer.decode(tokens) if symbol == UNKNOWN_END else self.words[symbol]
                 yield timed_word(text, frames, surest, self._frame_shift)
                 tokens, frames, surest = [], [], 1.0
+
+
+class NBest(Sequence[Hypothesis]):
+    """The best readings of an utterance, best first; words, times and confidences are made when asked for.
+
+    Attributes:
+        texts, scores: Of each reading.
+    """
+
+    def __init__(self, found: Mapping[str, Reading], complete: Callable[[str, Reading], Hypothesis]) -> None:
+        """Take the readings by their texts, and what makes a hypothesis of one."""
+        self.texts = list(found) or [""]
+        self.scores = [reading.score for reading in found.values()] or [-math.inf]
+        self._readings, self._complete = list(found.values()), complete
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        if not self._readings and number in (0, -1):
+            return Hypothesis("", -math.inf)
+        return self._complete(self.texts[number], self._readings[number])
+
+
+def _unpadded(emissions: "Utterances", lengths: "Lengths | None") -> list[NDArray[np.float32]]:
+    utterances = [np.asarray(utterance, dtype=np.float32) for utterance in emissions]
+    if lengths is None:
+        return utterances
+    return [utterance[: int(length)] for utterance, length in zip(utterances, lengths, strict=True)]
 
 
 def _subtracted(config: BeamConfig, prior: ArrayLike | None, vocabulary: int) -> NDArray[np.float32] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asr.decoding.config import BeamConfig
 from asr.decoding.phrases import PhraseDecoder
-from asr.decoding.rescoring import RescoringConfig, rescore
+from asr.decoding.rescoring import RescoringConfig, reorder, rescore, score_words
 from asr.decoding.speech_gate import GatedDecoder, load_gate
 from asr.errors import UserError
 from asr.transcript import Hypothesis
@@ -105,10 +105,13 @@ class RescoredBeamSearch:
 
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
-        found = self._decoder.decode_batch(emissions, lengths)
-        weight = self._decoder.config.lm_weight
-        rescored = rescore(found, self._rnn, self._ngram, weight, self._config)
-        return [nbest[: self._nbest] for nbest in rescored]
+        found = self._decoder.search_batch(emissions, lengths)
+        scored = score_words([each.texts for each in found], self._rnn, self._ngram)
+        weight, config = self._decoder.config.lm_weight, self._config
+        return [
+            reorder(each, rescore(each.scores, words, weight, config.mix, config.lm_scale), self._nbest)
+            for each, words in zip(found, scored, strict=True)
+        ]
 
 
 def decoder_builder(

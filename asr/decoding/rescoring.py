@@ -50,11 +50,9 @@ class WordScores:
         return float(np.where(self.known, both, self.ngram).sum())
 
 
-def score_words(
-    nbests: Sequence[Sequence[Hypothesis]], rnn: "RNNLM", ngram: "NGram"
-) -> list[list[WordScores]]:
-    """Ask both models about each hypothesis of several n-best lists, the recurrent one about all at once."""
-    sentences = [hypothesis.text.split() for nbest in nbests for hypothesis in nbest]
+def score_words(nbests: Sequence[Sequence[str]], rnn: "RNNLM", ngram: "NGram") -> list[list[WordScores]]:
+    """Ask both models about each text of several n-best lists, the recurrent one about all at once."""
+    sentences = [text.split() for nbest in nbests for text in nbest]
     scores = (
         WordScores(
             recurrent.astype(np.float64),
@@ -66,45 +64,33 @@ def score_words(
     return [list(islice(scores, len(nbest))) for nbest in nbests]
 
 
-def reorder(
-    hypotheses: Sequence[Hypothesis],
-    scores: Sequence[WordScores],
+def rescore(
+    scores: Sequence[float],
+    words: Sequence[WordScores],
     searched_weight: float,
     mix: float,
     lm_scale: float = 1.0,
-) -> list[Hypothesis]:
-    """Put the interpolation of both models in the place of the n-gram, and sort again.
+) -> list[float]:
+    """Put the interpolation of both models in the place of the n-gram.
 
     Words that the recurrent model does not know keep the n-gram's probability.
 
     Args:
-        hypotheses: N-best list of one utterance; the n-gram's weighted scores are in theirs.
-        scores: What :func:`score_words` gives of that list.
+        scores: Of the hypotheses of one utterance, in which the n-gram's weighted scores are.
+        words: What :func:`score_words` gives of these hypotheses.
         searched_weight: Weight with which the n-gram was used.
         mix: Share of the recurrent model in the probability of a word.
         lm_scale: Weight of the interpolation, as a multiple of ``searched_weight``.
     """
-    rescored = [
-        replace(
-            hypothesis,
-            score=hypothesis.score
-            + searched_weight * (lm_scale * words.mixed(mix) - float(words.ngram.sum())),
-        )
-        for hypothesis, words in zip(hypotheses, scores, strict=True)
-    ]
-    return sorted(rescored, key=lambda hypothesis: -hypothesis.score)
-
-
-def rescore(
-    nbests: Sequence[Sequence[Hypothesis]],
-    rnn: "RNNLM",
-    ngram: "NGram",
-    searched_weight: float,
-    config: RescoringConfig,
-) -> list[list[Hypothesis]]:
-    """Score n-best lists anew: :func:`score_words`, then :func:`reorder`."""
-    scores = score_words(nbests, rnn, ngram)
     return [
-        reorder(hypotheses, words, searched_weight, config.mix, config.lm_scale)
-        for hypotheses, words in zip(nbests, scores, strict=True)
+        score + searched_weight * (lm_scale * each.mixed(mix) - float(each.ngram.sum()))
+        for score, each in zip(scores, words, strict=True)
     ]
+
+
+def reorder(
+    hypotheses: Sequence[Hypothesis], scores: Sequence[float], nbest: int | None = None
+) -> list[Hypothesis]:
+    """The best hypotheses by their new scores, best first: so many, or all."""
+    order = sorted(range(len(scores)), key=lambda number: -scores[number])
+    return [replace(hypotheses[number], score=scores[number]) for number in order[:nbest]]

@@ -234,6 +234,9 @@ def test_nbest_of_the_lattice_are_distinct_readings_in_order(lm, seed, frames):
     scores = [hypothesis.score for hypothesis in found]
     assert scores == sorted(scores, reverse=True)
     assert len({hypothesis.text for hypothesis in found}) == len(found)
+    searched = decoder.search(emissions)
+    assert (searched.texts, searched.scores) == ([each.text for each in found], scores)
+    assert (searched[-1], searched[:2], len(searched)) == (found[-1], found[:2], len(found))
     for hypothesis in found:
         assert list(hypothesis.frames) == sorted(set(hypothesis.frames))
         assert all(0 <= word.confidence <= 1 for word in hypothesis.words)

@@ -29,7 +29,23 @@ NBEST = [Hypothesis("A B", score=-10.0), Hypothesis("A C", score=-10.5)]
 
 def rescore(nbest, rnn, ngram, weight, config):  # type: ignore[no-untyped-def]
     """One n-best list, between others of other lengths."""
-    return rescoring.rescore([NBEST[:1], nbest, [], NBEST], rnn, ngram, weight, config)[1]
+    texts = [[each.text for each in some] for some in (NBEST[:1], nbest, [], NBEST)]
+    words = rescoring.score_words(texts, rnn, ngram)[1]
+    scores = [each.score for each in nbest]
+    return rescoring.reorder(nbest, rescoring.rescore(scores, words, weight, config.mix, config.lm_scale))
+
+
+def test_only_the_wanted_hypotheses_are_made() -> None:
+    asked = []
+
+    class Lazy(list[Hypothesis]):
+        def __getitem__(self, number):  # type: ignore[no-untyped-def]
+            asked.append(number)
+            return super().__getitem__(number)
+
+    (best,) = rescoring.reorder(Lazy(NBEST), [-3.0, -2.0], 1)
+    assert best == Hypothesis("A C", score=-2.0)
+    assert asked == [1]
 
 
 def test_the_recurrent_model_can_turn_the_order() -> None:
