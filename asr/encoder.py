@@ -10,6 +10,7 @@ bidirectional encoder hears each piece with some look-ahead, over which the back
 recognition", section 4).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +132,32 @@ class Recurrence(nn.Module):
         y, *after = run(x, state, weights, True, 1, 0.0, self.training, False, True)
         return y, tuple(after) if self.cell == "lstm" else after[0]
 
+    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One frame ``(batch, input)`` to ``(batch, hidden)``: for many steps of few frames.
+
+        As :meth:`forward` without a kernel, which takes longer to prepare than to compute one frame. An
+        LSTM's cell state stays float32.
+        """
+        if state is None:
+            zeros = x.new_zeros(len(x), self.hidden_size)
+            state = (zeros, zeros.float()) if self.cell == "lstm" else zeros
+        before = state[0] if self.cell == "lstm" else state
+        inputs = functional.linear(x, self.weight_ih.to(x.dtype)).float() + self.bias_ih.float()
+        hidden = functional.linear(before, self.weight_hh.to(x.dtype)).float() + self.bias_hh.float()
+        if self.cell == "gru":
+            reset, update = (inputs + hidden)[:, : -self.hidden_size].sigmoid().chunk(2, 1)
+            new = (inputs[:, -self.hidden_size :] + reset * hidden[:, -self.hidden_size :]).tanh()
+            y = new + update * (before.float() - new)
+        elif self.cell == "lstm":
+            enter, forget, new, leave = (inputs + hidden).chunk(4, 1)
+            cell = forget.sigmoid() * state[1] + enter.sigmoid() * new.tanh()
+            y = leave.sigmoid() * cell.tanh()
+        else:
+            y = inputs + hidden
+            y = y.relu() if self.kernel == "rnn_relu" else y.tanh()
+        y = y.to(x.dtype)
+        return y, (y, cell) if self.cell == "lstm" else y
+
 
 class RecurrentLayer(nn.Module):
     """Normalise, run both directions, project, drop out, add the input."""
@@ -176,6 +203,13 @@ class RecurrentLayer(nn.Module):
             y = y * torch.empty_like(y[:, :1]).bernoulli_(keep).div_(keep)
         return (inputs + y if self.residual else y), state
 
+    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One frame ``(batch, input)`` to ``(batch, output_size)``; see :meth:`Recurrence.step`."""
+        y, state = self.forward_pass.step(x if self.norm is None else layer_norm(x, self.norm), state)
+        if self.projection is not None:
+            y = linear(y, self.projection)
+        return (x + y if self.residual else y), state
+
 
 class RecurrentStack(nn.Module):
     """The recurrent layers without subsampling: for anything that is a sequence of vectors."""
@@ -211,6 +245,23 @@ class RecurrentStack(nn.Module):
             outputs.append(x)
             states.append(after)
         return outputs, states
+
+    def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """One frame of one-directional layers: ``(batch, input_size)`` to ``(batch, output_size)``.
+
+        Args:
+            x: One frame of each sequence.
+            state: What the step before returned; None at the start.
+
+        Returns:
+            The last layer's output, and the state after this frame.
+        """
+        states = []
+        layers: Iterable[Any] = self.layers
+        for number, layer in enumerate(layers):
+            x, after = layer.step(x, state[number] if state else None)
+            states.append(after)
+        return x, states
 
 
 class Encoder(nn.Module):

@@ -1,5 +1,6 @@
 """The encoder: equal to torch's own layers, blind to the batch, and the same piece by piece."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -193,6 +194,21 @@ def test_dropout_draws_one_mask_for_all_frames_and_only_in_training() -> None:
     assert 0.3 < kept.float().mean() < 0.7
     assert not torch.equal(kept[0], kept[1])
     torch.testing.assert_close(noisy[kept], 2 * clean[kept])
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_of_one_frame_are_those_of_the_kernel(cell: str, nonlinearity: str) -> None:
+    torch.manual_seed(0)
+    shape = EncoderConfig(cell=cell, nonlinearity=nonlinearity, bidirectional=False, layers=2)
+    stack = RecurrentStack(replace(shape, hidden_size=12, projection=8), 8).eval()
+    x = random(3, 6, 8)
+    with torch.inference_mode():
+        expected = stack(x, torch.full((3,), 6))[0][-1]
+        state = None
+        for frame in range(6):
+            y, state = stack.step(x[:, frame], state)
+            torch.testing.assert_close(y, expected[:, frame], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.skipif(

@@ -238,15 +238,19 @@ def _beam_search(
     if rescoring_lm is None:
         return BeamSearch(build(config))
 
+    import torch
+
     from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
+    from asr.precision import PRECISIONS
 
     lm = _resource(options.lm, folder / "lm")
     if lm is None:
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     rescoring = rescoring_config(defaults)
     wide = replace(config, nbest=max(config.nbest, rescoring.nbest))
-    return RescoredBeamSearch(build(wide), load_rnn_lm(rescoring_lm), NGram.load(lm), rescoring, config.nbest)
+    rnn = load_rnn_lm(rescoring_lm, PRECISIONS.get(model.arithmetic, torch.float32))
+    return RescoredBeamSearch(build(wide), rnn, NGram.load(lm), rescoring, config.nbest)
 
 
 def rescoring_config(defaults: dict[str, Any]) -> RescoringConfig:

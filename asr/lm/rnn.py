@@ -30,6 +30,9 @@ from asr.lm.text import PathLike, read_lines
 from asr.packing import pack, unpack
 
 _ASKED = 1024  # beginnings whose next words are asked for at once
+# Beginnings heard together: always so many, with unused ones among them, since for other numbers of rows
+# matrix products round in other ways, and a text would depend on what it is scored with.
+_BLOCK = 64
 _ROWS = 256  # of a softmax that are worked on at once: about half a megabyte
 CONFIG, WEIGHTS, WORDS = "rnn.yaml", "model.safetensors", "words.txt"
 
@@ -59,7 +62,7 @@ class RNNLM(nn.Module):
 
     Attributes:
         words: Vocabulary, the most frequent first behind ``<unk>``, ``<s>``, ``</s>``.
-        precision: dtype of the recurrent layers (weights stay float32).
+        precision: dtype in which the recurrent layers compute.
     """
 
     def __init__(self, config: RNNLMConfig, words: Sequence[str]) -> None:
@@ -135,12 +138,17 @@ class RNNLM(nn.Module):
         hidden = torch.empty(len(tree.words), self.recurrent.output_size)
         states: State | None = None
         for nodes, parents in tree.levels:
-            ids = torch.tensor([tree.words[node] for node in nodes])
-            if states is not None:
-                states = [_rows(state, torch.tensor(parents)) for state in states]
-            inputs = self.embedding(ids).unsqueeze(1).to(self.precision)
-            outputs, states = self.recurrent(inputs, torch.ones_like(ids), states)
-            hidden[nodes] = self.norm(outputs[-1][:, 0].float())
+            blocks = []
+            for first in range(0, len(nodes), _BLOCK):
+                block = nodes[first : first + _BLOCK]
+                unused = [0] * (_BLOCK - len(block))
+                inputs = self.embedding(torch.tensor([tree.words[node] for node in block + unused]))
+                before = torch.tensor(parents[first : first + _BLOCK] + unused)
+                after = None if states is None else [_rows(state, before) for state in states]
+                outputs, after = self.recurrent.step(inputs.to(self.precision), after)
+                hidden[block] = self.norm(outputs[: len(block)].float())
+                blocks.append(after)
+            states = [_joined(parts) for parts in zip(*blocks, strict=True)]
         # In parts, since each takes a probability of every frequent word.
         asked = zip(hidden[tree.parents].split(_ASKED), torch.tensor(tree.words).split(_ASKED), strict=True)
         scores = torch.cat([self.softmax(*part).output for part in asked])
@@ -215,7 +223,14 @@ class PrefixTree:
 
 def _rows(state: Any, rows: Tensor) -> Any:
     """Some rows of a layer's hidden state."""
-    return tuple(part[:, rows] for part in state) if isinstance(state, tuple) else state[:, rows]
+    return tuple(part[rows] for part in state) if isinstance(state, tuple) else state[rows]
+
+
+def _joined(states: Sequence[Any]) -> Any:
+    """The rows of several hidden states of a layer, one after the other."""
+    if isinstance(states[0], tuple):
+        return tuple(torch.cat(parts) for parts in zip(*states, strict=True))
+    return torch.cat(list(states))
 
 
 def pad_sentences(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -262,8 +277,8 @@ def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM) -> None:
         yaml.safe_dump(asdict(model.config), stream, sort_keys=False)
 
 
-def load_rnn_lm(folder: str | os.PathLike[str]) -> RNNLM:
-    """Read a recurrent language model.
+def load_rnn_lm(folder: str | os.PathLike[str], precision: torch.dtype = torch.float32) -> RNNLM:
+    """Read a recurrent language model, whose recurrent layers are to compute in such a precision.
 
     Raises:
         UserError: a file is missing, or they do not fit together.
@@ -286,4 +301,6 @@ def load_rnn_lm(folder: str | os.PathLike[str]) -> RNNLM:
     ) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{folder}: no recurrent language model can be read here ({reason})") from error
+    model.precision = precision
+    model.recurrent.to(precision)
     return model.eval()

@@ -49,6 +49,21 @@ def test_a_sentences_score_does_not_depend_on_its_neighbours() -> None:
     np.testing.assert_allclose(alone, among, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_no_bit_of_a_sentences_score_depends_on_its_neighbours(
+    precision: torch.dtype, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    save_rnn_lm(tmp_path, RNNLM(RNNLMConfig(hidden_size=200, embedding_size=40), WORDS))
+    model = load_rnn_lm(tmp_path, precision)
+    sentences = [[f"W{(first + step) % 30}" for step in range(first % 7)] for first in range(90)]
+    for sentence, found in zip(sentences, model.word_scores(sentences), strict=True):
+        np.testing.assert_allclose(model.word_scores([sentence])[0], found, atol=1e-6, rtol=0)
+    exact = load_rnn_lm(tmp_path).word_scores(sentences)
+    for found, expected in zip(model.word_scores(sentences), exact, strict=True):
+        np.testing.assert_allclose(found, expected, atol=0.02)
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_shared_beginnings_change_no_score(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asr.lm.rnn._ASKED", 4)
