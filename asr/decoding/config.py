@@ -33,7 +33,7 @@ class BeamConfig:
     """
 
     beam_size: int = 100
-    beam_threshold: float = 25.0
+    beam_threshold: float = 15.0
     token_threshold: float = 12.0
     max_tokens: int = 0
     lm_weight: float = 1.0
