@@ -15,6 +15,11 @@ def fast_bfloat16() -> bool:
     )
 
 
+def rescoring_precision(arithmetic: str) -> torch.dtype:
+    """For a language model on the CPU, beside a network that computes so, wherever that is."""
+    return torch.bfloat16 if arithmetic == "bf16" and fast_bfloat16() else torch.float32
+
+
 def precision_name(precision: torch.dtype) -> str:
     """As the user writes it."""
     return next(name for name, dtype in PRECISIONS.items() if dtype == precision)

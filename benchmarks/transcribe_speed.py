@@ -119,7 +119,8 @@ def asr(*arguments: object) -> list[str]:
 def transcribe_commands(model: str) -> dict[str, list[str]]:
     """Our rows of the first table, without the manifest."""
     ways = {"greedy": GREEDY, "beam + LM": []}
-    precisions = {"fp32": [], "int8": ["--precision", "int8"]} if find_spec("onnxruntime") else {"fp32": []}
+    names = ["auto", "fp32", *(["int8"] if find_spec("onnxruntime") else [])]
+    precisions = {name: ["--precision", name] for name in names}
     return {
         f"asr transcribe, {way}, {precision}": asr("transcribe", "--model", model, *flags, *extra)
         for way, flags in ways.items()

@@ -17,7 +17,6 @@ from asr.errors import UserError
 
 app = typer.Typer(
     name="asr",
-    help="Speech recognition you own: transcribe, train, measure.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,7 +54,8 @@ def run() -> None:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream is not None:  # where the shell closed it
+            stream.flush()
     os._exit(status)
 
 

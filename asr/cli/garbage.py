@@ -4,16 +4,14 @@ Importing torch and numba makes some 300,000 objects that live as long as the pr
 and again was a quarter of the time of transcribing one file.
 """
 
-import atexit
 import gc
 
 _USUAL = gc.get_threshold()
 
 
 def collect_rarely() -> None:
-    """For a process that begins to import, and never at its end."""
+    """For a process that begins to import."""
     gc.set_threshold(100_000, 50)
-    atexit.register(gc.freeze)
 
 
 def collect_as_usual() -> None:

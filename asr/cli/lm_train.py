@@ -18,11 +18,16 @@ def train(
 ) -> None:
     """Train a recurrent language model, for --rescore."""
     from asr.cli.garbage import collect_as_usual
+    from asr.cli.train import telling_how_to_go_on
+    from asr.training.distributed import is_first
     from asr.training.lm_trainer import load_lm_recipe, train_lm
 
     collect_as_usual()
     folder = output or Path("runs") / recipe.stem
-    typer.echo(train_lm(load_lm_recipe(recipe, overrides or []), folder, resume, _say))
+    with telling_how_to_go_on(["asr", "lm", "train"], recipe, overrides or [], folder):
+        model = train_lm(load_lm_recipe(recipe, overrides or []), folder, resume, _say)
+    if is_first():
+        typer.echo(model)
 
 
 def _say(line: str) -> None:

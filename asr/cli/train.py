@@ -1,6 +1,8 @@
 """``asr train``."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -41,15 +43,26 @@ def start(command: str, recipe: Path, overrides: list[str], folder: Path, resume
     from asr.training.run import train as run
 
     collect_as_usual()
-    try:
+    with telling_how_to_go_on(["asr", command], recipe, overrides, folder):
         model = run(load_recipe(recipe, overrides), folder, resume, pretraining=command == "pretrain")
-    except SystemExit as stop:
-        if stop.code == 130 and is_first():
-            words = shlex.join(["asr", command, str(recipe), *overrides, "--output", str(folder), "--resume"])
-            typer.echo(f"stopped; go on with: {words}", err=True)
-        raise
     if is_first():
         typer.echo(model)
+
+
+@contextmanager
+def telling_how_to_go_on(
+    command: list[str], recipe: Path, overrides: list[str], folder: Path
+) -> Iterator[None]:
+    """For a run that may be stopped."""
+    from asr.training.distributed import STOPPED, is_first
+
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == STOPPED and is_first():
+            words = shlex.join([*command, str(recipe), *overrides, "--output", str(folder), "--resume"])
+            typer.echo(f"stopped; go on with: {words}", err=True)
+        raise
 
 
 def register(app: typer.Typer) -> None:

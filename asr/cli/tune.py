@@ -51,6 +51,7 @@ def tune(
     from asr.manifest import evenly_spread, read_manifest
     from asr.model import find_model, write_config
     from asr.pauses import pause_tokens
+    from asr.precision import rescoring_precision
     from asr.transcriber import load_acoustic_model
 
     folder = find_model(model)
@@ -59,7 +60,7 @@ def tune(
     rescoring_lm = None if rescore in (None, NONE) else Path(str(rescore))
     if rescore is None and defaults.get("rescoring"):
         rescoring_lm = folder / "rescoring_lm"
-    rnn = None if rescoring_lm is None else load_rnn_lm(rescoring_lm)
+    rnn = None if rescoring_lm is None else load_rnn_lm(rescoring_lm, rescoring_precision(network.arithmetic))
     options = DecodingOptions(
         decoder="beam",
         head=head,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from asr.decoding.confidence import calibrated
 from asr.decoding.config import BeamConfig
 from asr.decoding.contexts import UNKNOWN_END
-from asr.decoding.lattice import Alignment, Reading, agreement, readings, trace_posteriors
+from asr.decoding.lattice import (
+    Alignment,
+    Reading,
+    agreement,
+    no_alignment,
+    readings,
+    trace_posteriors,
+)
 from asr.decoding.resources import Pronounce, make_search_model
 from asr.decoding.search import SearchResult, search
 from asr.decoding.trie import LexiconTrie
@@ -105,6 +112,8 @@ class BeamDecoder:
             found.setdefault(self._text(reading, result), reading)
             if len(found) == self.config.nbest:
                 break
+        if not found:
+            found[""] = Reading(-math.inf, no_alignment())
         sureness = trace_posteriors(result, self.config.posterior_scale)
         return NBest(found, lambda text, reading: self._hypothesis(text, reading, result, sureness))
 
@@ -203,18 +212,20 @@ class NBest(Sequence[Hypothesis]):
 
     def __init__(self, found: Mapping[str, Reading], complete: Callable[[str, Reading], Hypothesis]) -> None:
         """Take the readings by their texts, and what makes a hypothesis of one."""
-        self.texts = list(found) or [""]
-        self.scores = [reading.score for reading in found.values()] or [-math.inf]
-        self._readings, self._complete = list(found.values()), complete
+        self.texts, self._readings = list(found), list(found.values())
+        self.scores = [reading.score for reading in self._readings]
+        self._complete = complete
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __getitem__(self, number: Any) -> Any:
+    @overload
+    def __getitem__(self, number: int) -> Hypothesis: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Hypothesis]: ...
+    def __getitem__(self, number: int | slice) -> Hypothesis | list[Hypothesis]:
         if isinstance(number, slice):
             return [self[each] for each in range(*number.indices(len(self)))]
-        if not self._readings and number in (0, -1):
-            return Hypothesis("", -math.inf)
         return self._complete(self.texts[number], self._readings[number])
 
 

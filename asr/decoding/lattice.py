@@ -64,13 +64,18 @@ def alignment_of(
     return tokens, frames, contexts, records
 
 
+def no_alignment() -> Alignment:
+    """That of a reading without tokens."""
+    return Alignment(*(np.empty(0, np.int32) for _ in Alignment._fields))
+
+
 def readings(result: SearchResult) -> Iterator[Reading]:
     """All readings of the lattice, best first; some differ in their alignment only.
 
     The score of a reading that gave way on its way is estimated: as far behind as it was when it did.
     """
     order = count()
-    nothing = Alignment(*(np.empty(0, np.int32) for _ in Alignment._fields))
+    nothing = no_alignment()
     # What is told of a reading before it is put together: its cost, the record where it gave way, the
     # reading to which it did, and from which of that one's tokens on they are the same.
     waiting: list[tuple[float, int, int, Alignment, int]] = [

@@ -238,18 +238,16 @@ def _beam_search(
     if rescoring_lm is None:
         return BeamSearch(build(config))
 
-    import torch
-
     from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
-    from asr.precision import PRECISIONS
+    from asr.precision import rescoring_precision
 
     lm = _resource(options.lm, folder / "lm")
     if lm is None:
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     rescoring = rescoring_config(defaults)
     wide = replace(config, nbest=max(config.nbest, rescoring.nbest))
-    rnn = load_rnn_lm(rescoring_lm, PRECISIONS.get(model.arithmetic, torch.float32))
+    rnn = load_rnn_lm(rescoring_lm, rescoring_precision(model.arithmetic))
     return RescoredBeamSearch(build(wide), rnn, NGram.load(lm), rescoring, config.nbest)
 
 

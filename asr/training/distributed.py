@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import connection
@@ -35,6 +36,22 @@ MEMORY_SETTINGS = {
     "MALLOC_TOP_PAD_": str(1 << 28),
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "48",
 }
+
+
+class Stopped(Exception):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and its state is saved."""
+
+
+@contextmanager
+def heed_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, in place of what they did before."""
+    asked = threading.Event()
+    previous = [(number, signal.signal(number, lambda *_: asked.set())) for number in STOP_SIGNALS]
+    try:
+        yield asked
+    finally:
+        for number, handler in previous:
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,7 @@ def launch(work: Work, argument: Any, processes: int = 0) -> None:
     else:
         gpus = torch.cuda.device_count()
         if gpus and processes > gpus:
-            raise UserError(f"training.processes: {processes} are more than the {gpus} GPUs here")
+            raise UserError(f"processes: {processes} are more than the {gpus} GPUs here")
         processes = processes or gpus or usable_cores()
         if processes == 1:
             status = work(Ranks(device=torch.device("cuda" if gpus else "cpu")), argument)

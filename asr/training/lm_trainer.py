@@ -1,8 +1,9 @@
 """Training of recurrent language models on text, a sentence a line."""
 
 import math
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,15 +17,12 @@ from torch import Tensor
 
 from asr.errors import UserError
 from asr.lm.rnn import RNNLM, RNNLMConfig, pad_sentences, save_rnn_lm
-from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
-from asr.lm.text import read_lines
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.config import OptimizerConfig, ScheduleConfig
-from asr.training.distributed import Ranks, launch
+from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, launch
+from asr.training.lm_data import Text, frequent_words
 from asr.training.network import choose_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
-
-SENTENCES_SORTED_TOGETHER = 20_000
 
 
 @dataclass
@@ -100,80 +98,18 @@ class LMPosition:
     seconds: float = 0.0
 
 
-class Text:
-    """Sentences as ids, one after the other.
-
-    Attributes:
-        ids: uint32 ``(words,)`` with ``<s>`` and ``</s>`` around each sentence.
-        starts: int64 ``(sentences + 1,)``.
-    """
-
-    def __init__(self, paths: list[str], word_ids: dict[bytes, int]) -> None:
-        ids: list[NDArray[np.uint32]] = []
-        lengths: list[int] = []
-        for path in paths:
-            for line in read_lines(path):
-                words = line.split()
-                if words:
-                    sentence = [BEGIN_ID, *(word_ids.get(word, UNKNOWN_ID) for word in words), END_ID]
-                    ids.append(np.array(sentence, dtype=np.uint32))
-                    lengths.append(len(sentence))
-        if not ids:
-            raise UserError(f"{', '.join(paths)}: no words in the text")
-        self.ids = np.concatenate(ids)
-        self.starts = np.concatenate([[0], np.cumsum(lengths)])
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    def batches(self, order: NDArray[np.int64], words: int) -> Iterator[list[NDArray[np.uint32]]]:
-        """Sentences in batches of like length, of at most so many padded words."""
-        lengths = np.diff(self.starts)[order]
-        for first in range(0, len(order), SENTENCES_SORTED_TOGETHER):
-            part = slice(first, first + SENTENCES_SORTED_TOGETHER)
-            chosen = order[part][np.argsort(lengths[part], kind="stable")]
-            batch: list[NDArray[np.uint32]] = []
-            for sentence in chosen:
-                content = self.ids[self.starts[sentence] : self.starts[sentence + 1]]
-                if batch and len(content) * (len(batch) + 1) > words:
-                    yield batch
-                    batch = []
-                batch.append(content)
-            if batch:
-                yield batch
-
-
-def frequent_words(paths: list[str], size: int) -> list[str]:
-    """The most frequent words, behind the special ones."""
-    counts: dict[bytes, int] = {}
-    for path in paths:
-        for line in read_lines(path):
-            for word in line.split():
-                counts[word] = counts.get(word, 0) + 1
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    try:
-        return [*SPECIAL_WORDS, *(word.decode() for word in ranked[:size])]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{', '.join(paths)}: the text is not UTF-8 ({error})") from error
-
-
 def perplexity(model: RNNLM, text: Text, batch_words: int) -> float:
     """Perplexity of all words, ends of sentences included, unknown ones as ``<unk>``."""
     model.eval()
     total, words = 0.0, 0
-    device = model.embedding.weight.device
     with torch.inference_mode():
         for batch in text.batches(np.arange(len(text)), batch_words):
-            ids, lengths = _padded(batch, device)
-            total += float(model(ids, lengths).sum())
+            ids, lengths = pad_sentences(text.sentences(batch))
+            device = model.embedding.weight.device
+            total += float(model(ids.to(device), lengths.to(device)).sum())
             words += int(lengths.sum())
     model.train()
     return math.exp(-total / words)
-
-
-def _padded(batch: list[NDArray[np.uint32]], device: torch.device) -> tuple[Tensor, Tensor]:
-    ids, lengths = pad_sentences([sentence.tolist() for sentence in batch])
-    return ids.to(device), lengths.to(device)
 
 
 @dataclass(frozen=True)
@@ -190,18 +126,25 @@ def train_lm(recipe: LMRecipe, folder: Path, resume: bool, say: Callable[[str], 
     """Train a recipe in a run folder; returns the model directory.
 
     Raises:
-        UserError: as :meth:`LMTrainer.run` does.
+        UserError: the folder holds a run and ``resume`` is not asked for, or the run cannot go on.
+        SystemExit: stopped before the end (130 after Ctrl-C); the state is saved.
     """
+    if not resume and load_checkpoint(folder / "checkpoints") is not None:
+        raise UserError(f"{folder}: holds a run already; continue it with --resume")
     launch(_train, LMRun(recipe, folder, resume, say), recipe.processes)
     return folder / "model"
 
 
-def _train(ranks: Ranks, run: LMRun) -> None:
-    LMTrainer(run.recipe, run.folder, run.say, ranks).run(run.resume)
+def _train(ranks: Ranks, run: LMRun) -> int:
+    try:
+        LMTrainer(run.recipe, run.folder, run.say, ranks).run(run.resume)
+    except Stopped:
+        return STOPPED
+    return 0
 
 
 class LMTrainer:
-    """One run of a recipe in a run folder.
+    """One run in one process.
 
     Args:
         recipe: What to do.
@@ -213,85 +156,92 @@ class LMTrainer:
     def __init__(
         self, recipe: LMRecipe, folder: Path, say: Callable[[str], None], ranks: Ranks | None = None
     ) -> None:
-        self.recipe, self.folder, self.say = recipe, folder, say
-        self.ranks = ranks or Ranks()
-        self.batch_words = math.ceil(recipe.batch_words / self.ranks.processes)
+        self.recipe, self.folder, self.ranks = recipe, folder, ranks or Ranks()
+        self.say = say if self.ranks.is_main else _say_nothing
         words = frequent_words(recipe.data.train, recipe.data.vocabulary_size)
         known = {word.encode(): number for number, word in enumerate(words)}
         self.text, self.dev = Text(recipe.data.train, known), Text([recipe.data.dev], known)
         torch.manual_seed(recipe.seed)
         self.model = RNNLM(recipe.model, words).train().to(self.ranks.device)
         self.model.precision = choose_precision(recipe.precision, self.ranks.device)
-        # Summed over the processes behind the gradient: seconds, which all must count alike, and words.
-        self.optimisation = Optimisation(self.model, recipe.optimizer, statistics=2)
+        # Words, seconds and wishes to stop are summed over the processes behind the gradient.
+        self.optimisation = Optimisation(self.model, recipe.optimizer, statistics=3)
         self.position = LMPosition()
         self.started = self.spoken = 0.0
         self.heard = 0
 
-    def run(self, resume: bool) -> Path:
-        """Train to the end of the schedule; returns the model directory.
+    def run(self, resume: bool) -> None:
+        """Train to the end of the schedule.
 
         Raises:
-            UserError: the folder holds a run and ``resume`` is not asked for, or gradients are not finite.
+            Stopped: asked to stop; the state is saved.
+            UserError: the checkpoint is of another network, or gradients are not finite.
         """
+        if resume:
+            self._resume()
+        size = self.optimisation.flat.values.numel()
+        self.say(
+            f"{len(self.text)} sentences, {len(self.text.ids)} words, {size / 1e6:.1f} M parameters, "
+            f"{self.ranks.processes} process(es)"
+        )
+        self.spoken = time.monotonic()
+        self.started = self.spoken - self.position.seconds
+        with heed_stop() as stop_asked:
+            while self._progress() < 1:
+                self._train_epoch(stop_asked)
+        self._keep()
+
+    def _resume(self) -> None:
         found = load_checkpoint(self.folder / "checkpoints")
         if found is not None:
-            if not resume:
-                raise UserError(f"{self.folder}: holds a run already; continue it with --resume")
             tensors, state = found
             if not self.optimisation.restore(tensors):
                 raise UserError(f"{self.folder}: its checkpoint is of another network")
             self.position = LMPosition(**state)
-        size = self.optimisation.flat.values.numel()
-        if self.ranks.is_main:
-            self.say(
-                f"{len(self.text)} sentences, {len(self.text.ids)} words, {size / 1e6:.1f} M parameters, "
-                f"{self.ranks.processes} process(es)"
-            )
-        self.spoken = time.monotonic()
-        self.started = self.spoken - self.position.seconds
-        while self._progress() < 1:
-            self._train_epoch()
-        self._keep()
-        return self.folder / "model"
+        if len(set(self.ranks.gather(self.position.step))) > 1:
+            raise UserError(f"{self.folder}: all machines must see the same run folder to go on with it")
 
-    def _train_epoch(self) -> None:
-        position, seed, ranks = self.position, self.recipe.seed, self.ranks
+    def _train_epoch(self, stop_asked: threading.Event) -> None:
+        position, seed = self.position, self.recipe.seed
         draw = np.random.default_rng((seed, position.epoch))
-        batches = list(self.text.batches(draw.permutation(len(self.text)), self.batch_words))
-        while len(batches) < ranks.processes:
-            batches += batches
-        # Each process must have one in every step; the few that are left over come in other epochs.
-        position.batches = len(batches) // ranks.processes
-        order = draw.permutation(len(batches))[ranks.rank :: ranks.processes][: position.batches]
-        for number in order[position.batch :]:
-            torch.manual_seed((seed * 1_000_003 + position.step) * ranks.processes + ranks.rank)
-            self._step(batches[number])
-            if position.step % self.recipe.evaluate_every == 0:
+        batches = list(self.text.batches(draw.permutation(len(self.text)), self.recipe.batch_words))
+        position.batches = len(batches)
+        for number in draw.permutation(len(batches))[position.batch :]:
+            torch.manual_seed((seed * 1_000_003 + position.step) * 1_009 + self.ranks.rank)
+            stopping = self._step(batches[number], stop_asked.is_set())
+            if position.step % self.recipe.evaluate_every == 0 or stopping:
                 self._keep()
+            if stopping:
+                raise Stopped
             if self._progress() >= 1:
                 return
         position.epoch += 1
         position.batch = 0
 
-    def _step(self, batch: list[NDArray[np.uint32]]) -> None:
-        position, optimisation = self.position, self.optimisation
-        flat = optimisation.flat
+    def _step(self, batch: NDArray[np.int64], stop_asked: bool) -> bool:
+        """Learn from a batch, of which each process has a part; whether a process was asked to stop."""
+        position, flat, ranks = self.position, self.optimisation.flat, self.ranks
         flat.buffer.zero_()
-        ids, lengths = _padded(batch, self.ranks.device)
-        loss = -self.model(ids, lengths).mean() / self.ranks.processes
-        loss.backward()
-        spent = (time.monotonic() - self.started) / self.ranks.processes
-        flat.statistics += torch.stack([lengths.new_tensor(spent, dtype=torch.float32), lengths.sum()])
-        self.ranks.sum(flat.buffer)
-        seconds, words = flat.statistics.tolist()
+        words = 0
+        if len(own := batch[ranks.rank :: ranks.processes]):
+            ids, lengths = pad_sentences(self.text.sentences(own))
+            words = int(lengths.sum())
+            loss: Tensor = -self.model(ids.to(ranks.device), lengths.to(ranks.device)).sum()
+            loss.backward()
+        spent = (time.monotonic() - self.started) / ranks.processes
+        flat.statistics.copy_(torch.tensor([float(words), spent, float(stop_asked)]))
+        ranks.sum(flat.buffer)
+        words, seconds, stopping = flat.statistics.tolist()
+        flat.gradient.div_(words)
         factor = learning_rate_factor(self.recipe.schedule, position.step, self._progress())
-        if not math.isfinite(optimisation.update(self.recipe.optimizer.lr * factor, position.step)):
+        rate = self.recipe.optimizer.lr * factor
+        if not math.isfinite(self.optimisation.update(rate, position.step)):
             raise UserError(f"step {position.step}: the gradient is not finite; lower optimizer.lr")
         position.step += 1
         position.batch += 1
         position.seconds = max(position.seconds, seconds)
         self.heard += int(words)
+        return bool(stopping)
 
     def _keep(self) -> None:
         """Measure the averaged weights, write them and a checkpoint."""
@@ -316,3 +266,7 @@ class LMTrainer:
         position = self.position
         epochs = position.epoch + position.batch / position.batches
         return self.recipe.schedule.progress(epochs, position.step, position.seconds)
+
+
+def _say_nothing(line: str) -> None:
+    """The processes beside the first one."""

@@ -8,11 +8,11 @@ from asr.manifest import Utterance
 from asr.training.checkpoint import load_checkpoint
 from asr.training.config import Recipe, write_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
-from asr.training.distributed import STOPPED, Ranks, is_first, is_first_here, launch
+from asr.training.distributed import STOPPED, Ranks, Stopped, is_first, is_first_here, launch
 from asr.training.evaluation import check_spelling
 from asr.training.network import build_model, initialise_from
 from asr.training.pretrainer import Pretrainer, build_forecaster
-from asr.training.trainer import Stopped, Trainer
+from asr.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

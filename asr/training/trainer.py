@@ -7,7 +7,7 @@ exactly where a run stopped.
 
 import math
 import shutil
-import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ from asr.scoring import Score
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.config import Recipe
 from asr.training.data import Batch, TrainingData, development_utterances, prefetched
-from asr.training.distributed import Ranks
+from asr.training.distributed import Ranks, Stopped, heed_stop
 from asr.training.evaluation import DevelopmentSet
 from asr.training.network import build_model, choose_precision, initialise_from
 from asr.training.optimizer import Optimisation, learning_rate_factor
@@ -63,10 +63,6 @@ class Position:
     plateau: float = 1.0
     skipped: int = 0
     skipped_in_a_row: int = 0
-
-
-class Stopped(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and its state is saved."""
 
 
 class Trainer:
@@ -103,7 +99,7 @@ class Trainer:
         self.position = Position()
         self.epoch_size = 1
         self.reporter: Reporter | None = None
-        self.stop_asked = False
+        self.stop_asked = threading.Event()
         self.started = self.checkpoint_at = self.reported_at = 0.0
         self.heard = 0.0
 
@@ -118,22 +114,18 @@ class Trainer:
             self._resume()
             if len(set(self.ranks.gather(self.position.step))) > 1:
                 raise UserError(f"{self.folder}: all machines must see the same run folder to go on with it")
-        previous = [
-            (number, signal.signal(number, self._ask_to_stop)) for number in (signal.SIGINT, signal.SIGTERM)
-        ]
         if self.ranks.is_main:
             self.reporter = Reporter(self.folder, self.recipe.training.tensorboard)
         try:
-            self._announce()
-            self._try_longest_batch()
-            self.checkpoint_at = self.reported_at = time.monotonic()
-            self.started = self.checkpoint_at - self.position.seconds
-            while not self._is_over():
-                self._train_epoch()
-            self._checkpoint()
+            with heed_stop() as self.stop_asked:
+                self._announce()
+                self._try_longest_batch()
+                self.checkpoint_at = self.reported_at = time.monotonic()
+                self.started = self.checkpoint_at - self.position.seconds
+                while not self._is_over():
+                    self._train_epoch()
+                self._checkpoint()
         finally:
-            for number, handler in previous:
-                signal.signal(number, handler)
             if self.reporter is not None:
                 self.reporter.close()
 
@@ -198,7 +190,7 @@ class Trainer:
     def _step(self) -> bool:
         """Sum gradients over the processes and update the weights; whether a process was asked to stop."""
         position, flat = self.position, self.flat
-        self._count("stop", float(self.stop_asked))
+        self._count("stop", float(self.stop_asked.is_set()))
         self._count("seconds", (time.monotonic() - self.started) / self.ranks.processes)
         self.ranks.sum(flat.buffer)
         found = dict(zip(self.counted, flat.statistics.tolist(), strict=True))
@@ -390,9 +382,6 @@ class Trainer:
 
     def _count(self, name: str, value: Tensor | float) -> None:
         self.flat.statistics[self.counted[name]] += value
-
-    def _ask_to_stop(self, *_: Any) -> None:
-        self.stop_asked = True
 
     def _checkpoint(self) -> None:
         self.checkpoint_at = time.monotonic()

@@ -223,3 +223,25 @@ def test_a_file_that_goes_missing_is_one_line_from_two_processes(
     assert "Traceback" not in errors
     assert len([line for line in errors.splitlines() if line.startswith("asr: ")]) == 1
     assert "bad.wav" in errors.splitlines()[-1]
+
+
+def test_a_language_models_processes_stop_together_and_go_on(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("A B C D\nB C D E\nC D E A\n" * 50)
+    (tmp_path / "lm.yaml").write_text(
+        f"data: {{train: [{tmp_path}/text.txt], dev: {tmp_path}/text.txt}}\n"
+        "model: {hidden_size: 8, embedding_size: 8, cutoffs: [4]}\nschedule: {steps: 1000000}\n"
+        "batch_words: 40\nevaluate_every: 3\nprecision: fp32\nprocesses: 2\n"
+    )
+    command = ("asr", "lm", "train", tmp_path / "lm.yaml")
+    with started(*command, "--output", tmp_path / "run") as process:
+        wait_for((tmp_path / "run" / "model" / "model.safetensors").exists, process)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 130
+    assert f"stopped; go on with: asr lm train {tmp_path / 'lm.yaml'}" in said
+    reached = int(re.findall(r"step (\d+)", said)[-1])
+    go_on = ("--output", tmp_path / "run", "--resume")
+    with started(*command, f"schedule.steps={reached + 4}", *go_on) as process:
+        said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 0, said
+    assert f"100% step {reached + 4}: " in said
