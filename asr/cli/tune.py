@@ -1,6 +1,6 @@
 """``asr tune``: find decoding weights and write them into a model directory."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +38,7 @@ def tune(
         DecodingOptions,
         beam_config,
         choose_head,
+        config_for_rescoring,
         decoder_builder,
         phrase_pause,
         rescoring_config,
@@ -112,7 +113,9 @@ def tune(
     defaults |= {name: round(value, 4) for name, value in best.weights.items()}
 
     rescoring = rescoring_config(defaults)
-    config = replace(beam_config(defaults, options), nbest=1 if rnn is None else rescoring.nbest)
+    config = beam_config(defaults, options)
+    if rnn is not None:
+        config = config_for_rescoring(config, rescoring)
     nbests = build(config).decode_batch(phrases.emissions, threads=options.threads)
     defaults.pop("rescoring", None)
     typer.echo(f"WER {best.wer:.2f} %: {_listed(best.weights)}")
@@ -123,7 +126,7 @@ def tune(
         best = tuning.pattern_search(scored.measure(phrases, references), start, tell, tuning.RESCORING_STEPS)
         nbests = scored.reordered(best.weights)
         kept = {name: round(value, 4) for name, value in best.weights.items()}
-        defaults["rescoring"] = kept | {"nbest": rescoring.nbest}
+        defaults["rescoring"] = asdict(rescoring) | kept
         typer.echo(f"WER {best.wer:.2f} % rescored: {_listed(best.weights)}")
     try:
         calibration = tuning.calibrate(phrases.join(nbests), references)

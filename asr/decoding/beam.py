@@ -108,7 +108,12 @@ class BeamDecoder:
         """As :meth:`decode`, but the words of each reading are looked up when it is asked for."""
         result = SearchResult._make(search(*self._model, self._prepared(emissions)))
         found: dict[str, Reading] = {}
+        lowest = -math.inf
         for reading in islice(readings(result), self.config.nbest * _READINGS_PER_HYPOTHESIS):
+            if not found:
+                lowest = reading.score - self.config.nbest_threshold
+            if reading.score < lowest:
+                break
             found.setdefault(self._text(reading, result), reading)
             if len(found) == self.config.nbest:
                 break

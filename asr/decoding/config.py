@@ -27,6 +27,7 @@ class BeamConfig:
         recombine: Of prefixes with equal futures (node, language model state) keep the best; the others
             stay alternatives for n-best and confidence.
         nbest: Number of hypotheses returned.
+        nbest_threshold: Hypotheses this far below the best are left out.
         posterior_scale: Factor of the scores when posteriors are made of them for word confidences.
         confidence_slope: Calibration of word confidences: factor of the log-odds.
         confidence_offset: Added to the log-odds.
@@ -47,6 +48,7 @@ class BeamConfig:
     sum_alignments: bool = True
     recombine: bool = True
     nbest: int = 1
+    nbest_threshold: float = math.inf
     posterior_scale: float = 0.5
     confidence_slope: float = 1.0
     confidence_offset: float = 0.0
@@ -60,6 +62,7 @@ class BeamConfig:
         for name in ("beam_size", "nbest"):
             if getattr(self, name) < 1:
                 raise UserError(f"decoding.{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("beam_threshold", "token_threshold", "max_tokens", "lm_weight", "posterior_scale"):
+        thresholds = ("beam_threshold", "token_threshold", "nbest_threshold")
+        for name in (*thresholds, "max_tokens", "lm_weight", "posterior_scale"):
             if getattr(self, name) < 0:
                 raise UserError(f"decoding.{name} must not be negative, and is {getattr(self, name)}")

@@ -246,9 +246,15 @@ def _beam_search(
     if lm is None:
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     rescoring = rescoring_config(defaults)
-    wide = replace(config, nbest=max(config.nbest, rescoring.nbest))
+    wide = config_for_rescoring(config, rescoring)
     rnn = load_rnn_lm(rescoring_lm, rescoring_precision(model.arithmetic))
     return RescoredBeamSearch(build(wide), rnn, NGram.load(lm), rescoring, config.nbest)
+
+
+def config_for_rescoring(config: BeamConfig, rescoring: RescoringConfig) -> BeamConfig:
+    """Settings of the search whose n-best list is scored anew."""
+    threshold = rescoring.threshold if config.nbest == 1 else config.nbest_threshold
+    return replace(config, nbest=max(config.nbest, rescoring.nbest), nbest_threshold=threshold)
 
 
 def rescoring_config(defaults: dict[str, Any]) -> RescoringConfig:

@@ -22,12 +22,15 @@ class RescoringConfig:
     Attributes:
         mix: Share of the recurrent model in each word's probability; the n-gram has the rest.
         lm_scale: Weight of the mixed model, as a multiple of the n-gram's in the search.
-        nbest: Hypotheses of the search that are scored anew.
+        nbest: Hypotheses of the search that are scored anew, at most.
+        threshold: Those this far below the best of the search are not: no language model would make up
+            for it. Where an n-best list is asked for, all of it is scored.
     """
 
     mix: float = 0.5
     lm_scale: float = 1.0
-    nbest: int = 30
+    nbest: int = 50
+    threshold: float = 7.0
 
 
 @dataclass(frozen=True)

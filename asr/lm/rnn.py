@@ -62,7 +62,8 @@ class RNNLM(nn.Module):
 
     Attributes:
         words: Vocabulary, the most frequent first behind ``<unk>``, ``<s>``, ``</s>``.
-        precision: dtype in which the recurrent layers compute.
+        precision: dtype in which the recurrent layers compute; in training also the softmax's products,
+            which score words in float32.
     """
 
     def __init__(self, config: RNNLMConfig, words: Sequence[str]) -> None:

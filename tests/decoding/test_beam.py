@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import brute_force
 import numpy as np
@@ -237,6 +238,11 @@ def test_nbest_of_the_lattice_are_distinct_readings_in_order(lm, seed, frames):
     searched = decoder.search(emissions)
     assert (searched.texts, searched.scores) == ([each.text for each in found], scores)
     assert (searched[-1], searched[:2], len(searched)) == (found[-1], found[:2], len(found))
+    near = replace(decoder.config, nbest_threshold=1.0)
+    trie = LexiconTrie.build(HOMOPHONES, PHONES.tokens)
+    assert BeamDecoder(PHONES, near, lm=lm, lexicon=trie).decode(emissions) == [
+        hypothesis for hypothesis in found if hypothesis.score >= scores[0] - 1.0
+    ]
     for hypothesis in found:
         assert list(hypothesis.frames) == sorted(set(hypothesis.frames))
         assert all(0 <= word.confidence <= 1 for word in hypothesis.words)

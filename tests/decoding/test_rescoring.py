@@ -1,9 +1,13 @@
 """Rescoring of n-best lists with a recurrent language model."""
 
+import math
+
 import numpy as np
 import pytest
 
 from asr.decoding import rescoring
+from asr.decoding.config import BeamConfig
+from asr.decoding.options import config_for_rescoring
 from asr.decoding.rescoring import RescoringConfig
 from asr.transcript import Hypothesis
 
@@ -46,6 +50,14 @@ def test_only_the_wanted_hypotheses_are_made() -> None:
     (best,) = rescoring.reorder(Lazy(NBEST), [-3.0, -2.0], 1)
     assert best == Hypothesis("A C", score=-2.0)
     assert asked == [1]
+
+
+def test_hopeless_hypotheses_are_scored_only_for_an_nbest_list() -> None:
+    rescoring_config = RescoringConfig(nbest=40, threshold=5.0)
+    alone = config_for_rescoring(BeamConfig(), rescoring_config)
+    assert (alone.nbest, alone.nbest_threshold) == (40, 5.0)
+    listed = config_for_rescoring(BeamConfig(nbest=60), rescoring_config)
+    assert (listed.nbest, listed.nbest_threshold) == (60, math.inf)
 
 
 def test_the_recurrent_model_can_turn_the_order() -> None:
