@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +59,23 @@ def decode_manifest(
     utterances = read_manifest(manifest)
     folder = find_model(model_name)
     model = load_acoustic_model(folder, options.head, precision=precision)
-    decoder = load_decoder(folder, model, options)
     seconds = sum(utterance.duration for utterance in utterances)
-    with show_progress(f"decoding {manifest}", seconds, "seconds") as advance:
+    with (
+        ThreadPoolExecutor(1) as loader,
+        show_progress(f"decoding {manifest}", seconds, "seconds") as advance,
+    ):
+        # The network has something to do meanwhile. A mistake of the user's is told by the first result.
+        loaded = loader.submit(load_decoder, folder, model, options)
         found = recognise(
             model,
-            decoder.decode,
+            lambda emissions, lengths: loaded.result().decode(emissions, lengths),
             utterances,
             choose_head(model, options),
             batch_seconds,
             options.threads,
             advance,
         )
+        loaded.result()
     for failure in found.failures:
         sys.stderr.write(f"asr: {failure}\n")
     return Decoded(utterances, [nbest or [] for nbest in found.results], found.failures)
