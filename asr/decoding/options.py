@@ -94,6 +94,10 @@ class BeamSearch:
         return self._decoder.decode_batch(emissions, lengths)
 
 
+# What a search found is kept until it is scored anew: some megabytes an utterance.
+_RESCORED_TOGETHER = 16
+
+
 class RescoredBeamSearch:
     """Beam search whose n-best lists a recurrent language model scores anew."""
 
@@ -105,6 +109,10 @@ class RescoredBeamSearch:
 
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
+        parts = zip(emissions.split(_RESCORED_TOGETHER), lengths.split(_RESCORED_TOGETHER), strict=True)
+        return [nbest for part in parts for nbest in self._decode(*part)]
+
+    def _decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         found = self._decoder.search_batch(emissions, lengths)
         scored = score_words([each.texts for each in found], self._rnn, self._ngram)
         weight, config = self._decoder.config.lm_weight, self._config

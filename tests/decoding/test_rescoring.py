@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from asr.decoding import rescoring
 from asr.decoding.config import BeamConfig
-from asr.decoding.options import config_for_rescoring
+from asr.decoding.options import RescoredBeamSearch, config_for_rescoring
 from asr.decoding.rescoring import RescoringConfig
 from asr.transcript import Hypothesis
 
@@ -58,6 +59,30 @@ def test_hopeless_hypotheses_are_scored_only_for_an_nbest_list() -> None:
     assert (alone.nbest, alone.nbest_threshold) == (40, 5.0)
     listed = config_for_rescoring(BeamConfig(nbest=60), rescoring_config)
     assert (listed.nbest, listed.nbest_threshold) == (60, math.inf)
+
+
+def test_many_utterances_are_searched_and_scored_a_few_at_a_time_in_their_order() -> None:
+    together = []
+
+    class Found(list[Hypothesis]):
+        texts = property(lambda self: [each.text for each in self])
+        scores = property(lambda self: [each.score for each in self])
+
+    class Search:
+        config = BeamConfig()
+
+        def search_batch(self, emissions, lengths):  # type: ignore[no-untyped-def]
+            together.append(len(lengths))
+            return [Found([Hypothesis(f"W{int(each[0, 0])}", float(length))])
+                    for each, length in zip(emissions, lengths, strict=True)]  # fmt: skip
+
+    lm = Fixed({})
+    decoder = RescoredBeamSearch(Search(), lm, lm, RescoringConfig(), 1)  # type: ignore[arg-type]
+    emissions = torch.arange(40.0).view(40, 1, 1).expand(40, 2, 1)
+    found = decoder.decode(emissions, torch.full((40,), 2))
+    assert [nbest[0].text for nbest in found] == [f"W{number}" for number in range(40)]
+    assert sum(together) == 40
+    assert max(together) == 16
 
 
 def test_the_recurrent_model_can_turn_the_order() -> None:
