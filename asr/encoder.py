@@ -10,7 +10,7 @@ bidirectional encoder hears each piece with some look-ahead, over which the back
 recognition", section 4).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,16 +132,16 @@ class Recurrence(nn.Module):
         y, *after = run(x, state, weights, True, 1, 0.0, self.training, False, True)
         return y, tuple(after) if self.cell == "lstm" else after[0]
 
-    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def step(self, x: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Sequence[Tensor]]:
         """One frame ``(batch, input)`` to ``(batch, hidden)``: for many steps of few frames.
 
-        As :meth:`forward` without a kernel, which takes longer to prepare than to compute one frame. An
-        LSTM's cell state stays float32.
+        As :meth:`forward` without a kernel, which takes longer to prepare than to compute one frame. The
+        state is the output, and an LSTM's float32 cell state behind it, ``(batch, hidden)`` each.
         """
         if state is None:
             zeros = x.new_zeros(len(x), self.hidden_size)
-            state = (zeros, zeros.float()) if self.cell == "lstm" else zeros
-        before = state[0] if self.cell == "lstm" else state
+            state = (zeros, zeros.float()) if self.cell == "lstm" else (zeros,)
+        before = state[0]
         inputs = functional.linear(x, self.weight_ih.to(x.dtype)).float() + self.bias_ih.float()
         hidden = functional.linear(before, self.weight_hh.to(x.dtype)).float() + self.bias_hh.float()
         if self.cell == "gru":
@@ -156,7 +156,7 @@ class Recurrence(nn.Module):
             y = inputs + hidden
             y = y.relu() if self.kernel == "rnn_relu" else y.tanh()
         y = y.to(x.dtype)
-        return y, (y, cell) if self.cell == "lstm" else y
+        return y, (y, cell) if self.cell == "lstm" else (y,)
 
 
 class RecurrentLayer(nn.Module):

@@ -108,18 +108,21 @@ class Frontend(nn.Module):
     def _normalise(self, energies: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
         energies = energies.masked_fill(~valid, 0.0)
         count = lengths.clamp(min=1).view(-1, 1, 1)
-        mean_energy = (_sum(energies, (1, 2)) / (count * energies.shape[2])).float()
+        mean_energy = _mean(energies, (1, 2), count * energies.shape[2])
         log_mel = (energies + self.config.floor * mean_energy + 1e-12).log_().masked_fill_(~valid, 0.0)
-        mean = (_sum(log_mel, (1,)) / count).float()
+        mean = _mean(log_mel, (1,), count)
         centred = (log_mel - mean).masked_fill_(~valid, 0.0)
-        variance = (_sum(centred.square(), (1,)) / count).float()
+        variance = _mean(centred.square(), (1,), count)
         return centred / (variance + 1e-2).sqrt_()
 
 
-def _sum(values: Tensor, dimensions: tuple[int, ...]) -> Tensor:
-    """In double precision, where the device has it: that of float32 depends on how much padding follows."""
+def _mean(values: Tensor, dimensions: tuple[int, ...], count: Tensor) -> Tensor:
+    """Of so many valid values among zeros.
+
+    The sum is in double precision, where the device has it: in float32 it depends on how many zeros follow.
+    """
     dtype = torch.float32 if values.device.type == "mps" else torch.float64
-    return values.sum(dimensions, keepdim=True, dtype=dtype)
+    return (values.sum(dimensions, keepdim=True, dtype=dtype) / count).float()
 
 
 class FrontendStream:

@@ -268,7 +268,8 @@ def load_network(name: str | os.PathLike[str]) -> Model:
         weights = load_file(path / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path / WEIGHTS}: damaged, or not safetensors ({_first_line(error)})") from error
-    for key, parameter in model.named_parameters():
+    parameters = dict(model.named_parameters())
+    for key, parameter in parameters.items():
         stored = weights.get(key)
         if stored is None or stored.shape != parameter.shape:
             found = "is missing" if stored is None else f"has the shape {tuple(stored.shape)}"
@@ -276,7 +277,7 @@ def load_network(name: str | os.PathLike[str]) -> Model:
                 f"{path / WEIGHTS}: {key} {found}; {CONFIG} and the tokens say {tuple(parameter.shape)}"
             )
         weights[key] = stored.float()
-    if unknown := weights.keys() - dict(model.named_parameters()).keys():
+    if unknown := weights.keys() - parameters.keys():
         raise UserError(f"{path / WEIGHTS}: {min(unknown)} is no part of what {CONFIG} says")
     model.load_state_dict(weights, assign=True)
     return model.eval()

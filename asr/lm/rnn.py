@@ -145,11 +145,15 @@ class RNNLM(nn.Module):
                 unused = [0] * (_BLOCK - len(block))
                 inputs = self.embedding(torch.tensor([tree.words[node] for node in block + unused]))
                 before = torch.tensor(parents[first : first + _BLOCK] + unused)
-                after = None if states is None else [_rows(state, before) for state in states]
+                after = None if states is None else [[part[before] for part in state] for state in states]
                 outputs, after = self.recurrent.step(inputs.to(self.precision), after)
                 hidden[block] = self.norm(outputs[: len(block)].float())
                 blocks.append(after)
-            states = [_joined(parts) for parts in zip(*blocks, strict=True)]
+            # Of each layer the parts of its state, for the beginnings of all blocks one after the other.
+            states = [
+                [torch.cat(parts) for parts in zip(*layer, strict=True)]
+                for layer in zip(*blocks, strict=True)
+            ]
         # In parts, since each takes a probability of every frequent word.
         asked = zip(hidden[tree.parents].split(_ASKED), torch.tensor(tree.words).split(_ASKED), strict=True)
         scores = torch.cat([self.softmax(*part).output for part in asked])
@@ -220,18 +224,6 @@ class PrefixTree:
                 path.append(node)
             self.paths.append(path)
         self.levels = [level for level in self.levels if level[0]]
-
-
-def _rows(state: Any, rows: Tensor) -> Any:
-    """Some rows of a layer's hidden state."""
-    return tuple(part[rows] for part in state) if isinstance(state, tuple) else state[rows]
-
-
-def _joined(states: Sequence[Any]) -> Any:
-    """The rows of several hidden states of a layer, one after the other."""
-    if isinstance(states[0], tuple):
-        return tuple(torch.cat(parts) for parts in zip(*states, strict=True))
-    return torch.cat(list(states))
 
 
 def pad_sentences(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,14 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return None
 
 
+def refuse_second_run(folder: Path) -> None:
+    """Raise :class:`UserError` where a run folder holds a run, which must not be written over."""
+    if load_checkpoint(folder / "checkpoints") is not None:
+        raise UserError(
+            f"{folder}: holds a run already; continue it with --resume or choose another --output"
+        )
+
+
 def _steps(folder: Path) -> list[Path]:
     """Folders of checkpoints, whole or not, by step; of one step the temporary one comes first."""
     found = [path for path in folder.glob("*step-*") if path.is_dir()]

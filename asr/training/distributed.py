@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,6 +80,11 @@ class Ranks:
         values: list[Any] = [None] * self.processes
         dist.all_gather_object(values, value)
         return values
+
+    def check_resumed(self, step: int, folder: Path) -> None:
+        """Raise :class:`UserError` unless all processes go on from the same step of the run in a folder."""
+        if len(set(self.gather(step))) > 1:
+            raise UserError(f"{folder}: all machines must see the same run folder to go on with it")
 
     def barrier(self) -> None:
         """Wait until every process is here."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from asr.errors import UserError
 from asr.lm.rnn import RNNLM, RNNLMConfig, pad_sentences, save_rnn_lm
-from asr.training.checkpoint import load_checkpoint, save_checkpoint
+from asr.training.checkpoint import load_checkpoint, refuse_second_run, save_checkpoint
 from asr.training.config import OptimizerConfig, ScheduleConfig
 from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, launch
 from asr.training.lm_data import Text, frequent_words
@@ -129,8 +129,8 @@ def train_lm(recipe: LMRecipe, folder: Path, resume: bool, say: Callable[[str], 
         UserError: the folder holds a run and ``resume`` is not asked for, or the run cannot go on.
         SystemExit: stopped before the end (130 after Ctrl-C); the state is saved.
     """
-    if not resume and load_checkpoint(folder / "checkpoints") is not None:
-        raise UserError(f"{folder}: holds a run already; continue it with --resume")
+    if not resume:
+        refuse_second_run(folder)
     launch(_train, LMRun(recipe, folder, resume, say), recipe.processes)
     return folder / "model"
 
@@ -198,8 +198,7 @@ class LMTrainer:
             if not self.optimisation.restore(tensors):
                 raise UserError(f"{self.folder}: its checkpoint is of another network")
             self.position = LMPosition(**state)
-        if len(set(self.ranks.gather(self.position.step))) > 1:
-            raise UserError(f"{self.folder}: all machines must see the same run folder to go on with it")
+        self.ranks.check_resumed(self.position.step, self.folder)
 
     def _train_epoch(self, stop_asked: threading.Event) -> None:
         position, seed = self.position, self.recipe.seed

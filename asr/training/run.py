@@ -5,7 +5,7 @@ from pathlib import Path
 
 from asr.errors import UserError
 from asr.manifest import Utterance
-from asr.training.checkpoint import load_checkpoint
+from asr.training.checkpoint import refuse_second_run
 from asr.training.config import Recipe, write_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
 from asr.training.distributed import STOPPED, Ranks, Stopped, is_first, is_first_here, launch
@@ -34,10 +34,8 @@ def train(recipe: Recipe, folder: Path, resume: bool = False, pretraining: bool 
         UserError: the folder holds another run, or the recipe cannot be trained.
         SystemExit: stopped before the end (130 after Ctrl-C); the state is saved.
     """
-    if not resume and load_checkpoint(folder / "checkpoints") is not None:
-        raise UserError(
-            f"{folder}: holds a run already; continue it with --resume or choose another --output"
-        )
+    if not resume:
+        refuse_second_run(folder)
     if is_first_here():
         _look_ahead(recipe, pretraining)
     if is_first():

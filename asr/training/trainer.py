@@ -112,8 +112,7 @@ class Trainer:
         """
         if resume:
             self._resume()
-            if len(set(self.ranks.gather(self.position.step))) > 1:
-                raise UserError(f"{self.folder}: all machines must see the same run folder to go on with it")
+            self.ranks.check_resumed(self.position.step, self.folder)
         if self.ranks.is_main:
             self.reporter = Reporter(self.folder, self.recipe.training.tensorboard)
         try:
