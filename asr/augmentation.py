@@ -63,12 +63,14 @@ class AugmentConfig:
         gain: Largest change of level in dB, either way.
         gain_probability: Of changing the level.
         telephone: Probability of keeping 300-3400 Hz only.
+        vocal_tract: Largest share by which frequencies are stretched or squeezed (``vocal_tract.py``).
     """
 
     speed: list[float] = field(default_factory=lambda: [1.0])
     gain: float = 10.0
     gain_probability: float = 0.0
     telephone: float = 0.0
+    vocal_tract: float = 0.0
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     reverberation: ReverberationConfig = field(default_factory=ReverberationConfig)
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)

@@ -226,6 +226,7 @@ RANGES = {
     "frontend.mel_bins": (1, math.inf),
     "augment.gain_probability": (0, 1),
     "augment.telephone": (0, 1),
+    "augment.vocal_tract": (0, 0.5),
     "augment.noise.probability": (0, 1),
     "augment.reverberation.probability": (0, 1),
     "augment.spec_augment.probability": (0, 1),

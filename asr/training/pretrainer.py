@@ -50,7 +50,7 @@ class Pretrainer(Trainer):
         device = self.ranks.device
         features, lengths = self.model.frontend(batch.waveforms.to(device), batch.lengths.to(device))
         # What is forecast keeps the time of what is heard, but has no holes.
-        features = self.spec_augment.warp(features, lengths)
+        features = self.spec_augment.warp(self.vocal_tract(features), lengths)
         heard = self.spec_augment.mask(features, lengths)
         error, count, frames = forecast_error(self.model, features, heard, lengths, self.recipe.loss.ahead)
         error.backward()

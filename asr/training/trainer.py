@@ -34,6 +34,7 @@ from asr.training.evaluation import DevelopmentSet
 from asr.training.network import build_model, choose_precision, initialise_from
 from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.reporter import Reporter
+from asr.vocal_tract import VocalTract
 
 STEPS_PER_REPORT = 20
 STATISTICS = ("frames", "padded", "blanks", "infinite", "stop", "seconds")
@@ -82,6 +83,7 @@ class Trainer:
         self.left = initialise_from(self.model, source) if source else []
         self.model.to(ranks.device)
         self.model.precision = choose_precision(recipe.training.precision, ranks.device)
+        self.vocal_tract = VocalTract(recipe.augment.vocal_tract, recipe.frontend).to(ranks.device)
         self.spec_augment = SpecAugment(recipe.augment.spec_augment)
         self.data = TrainingData(recipe, self.model)
         self.development = DevelopmentSet(
@@ -165,7 +167,7 @@ class Trainer:
         features, lengths = self.model.frontend(batch.waveforms.to(device), batch.lengths.to(device))
         if not lengths.any():
             return
-        features = self.spec_augment(features, lengths)
+        features = self.spec_augment(self.vocal_tract(features), lengths)
         logits, frames = self.model.logits(features, lengths, self.heads)
         total = torch.zeros((), device=device)
         for name, scores in zip(self.heads, logits, strict=True):

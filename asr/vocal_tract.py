@@ -1,0 +1,51 @@
+"""Variation of the speaker: frequencies are stretched as by a vocal tract of another length.
+
+Vocal tract length perturbation (Jaitly & Hinton 2013, "Vocal tract length perturbation (VTLP) improves
+speech recognition"). Unlike a change of speed it leaves the tempo as it is. The paper moves the filters;
+here the features are read between the filters, which needs no spectrum of its own for each utterance.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from asr.frontend import FrontendConfig
+
+HIGHEST_FORMANT = 4800.0
+"""Hz up to which frequencies are stretched; what lies above is squeezed so that the last bin stays."""
+
+
+class VocalTract(nn.Module):
+    """Stretch the frequencies of each utterance by a factor drawn from ``1 - largest`` to ``1 + largest``."""
+
+    centres: Tensor
+
+    def __init__(self, largest: float, frontend: FrontendConfig) -> None:
+        super().__init__()
+        self.largest = largest
+        self._low = _mel(torch.tensor(frontend.low_frequency))
+        self._step = (_mel(torch.tensor(frontend.high_frequency)) - self._low) / (frontend.mel_bins + 1)
+        mel = self._low + self._step * torch.arange(1, frontend.mel_bins + 1)
+        self.register_buffer("centres", 700.0 * (10.0 ** (mel / 2595.0) - 1.0), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Vary ``(batch, frames, mel_bins)``; zeros stay zeros."""
+        if not self.largest or not features.numel():
+            return features
+        factors = 1 + self.largest * (2 * torch.rand(len(features), 1, device=features.device) - 1)
+        bins = torch.arange(features.shape[2], device=features.device)
+        away = (self.positions(factors).unsqueeze(2) - bins).abs()
+        return features @ (1 - away).clamp(min=0).to(features.dtype).mT
+
+    def positions(self, factors: Tensor) -> Tensor:
+        """Where each bin's value is read: factors ``(batch, 1)`` to bins, in fractions, ``(batch, mel_bins)``."""
+        centres, top = self.centres, self.centres[-1]
+        bend = (HIGHEST_FORMANT * factors.clamp(max=1.0) / factors).clamp(max=0.9 * float(top))
+        above = top - (top - centres) * (top - bend * factors) / (top - bend)
+        frequencies = torch.where(centres <= bend, centres * factors, above)
+        positions = (_mel(frequencies) - self._low) / self._step - 1
+        return positions.clamp(0, centres.shape[0] - 1)
+
+
+def _mel(frequency: Tensor) -> Tensor:
+    """Hz on the mel scale of the front end's filters (O'Shaughnessy 1987)."""
+    return 2595.0 * torch.log10(1.0 + frequency / 700.0)
