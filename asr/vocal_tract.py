@@ -37,7 +37,7 @@ class VocalTract(nn.Module):
         return features @ (1 - away).clamp(min=0).to(features.dtype).mT
 
     def positions(self, factors: Tensor) -> Tensor:
-        """Where each bin's value is read: factors ``(batch, 1)`` to bins, in fractions, ``(batch, mel_bins)``."""
+        """Where each bin is read: factors ``(batch, 1)`` to bins, in fractions, ``(batch, mel_bins)``."""
         centres, top = self.centres, self.centres[-1]
         bend = (HIGHEST_FORMANT * factors.clamp(max=1.0) / factors).clamp(max=0.9 * float(top))
         above = top - (top - centres) * (top - bend * factors) / (top - bend)

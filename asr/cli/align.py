@@ -49,6 +49,9 @@ def align(
     threads: flags.ThreadsFlag = 0,
 ) -> None:
     """Times and scores of words and tokens; times are seconds from the start of the utterance."""
+    from asr.cli.torch_import import import_torch
+
+    import_torch()
     from asr.aligner import Aligner
     from asr.cli.progress import show_progress
     from asr.errors import UserError

@@ -49,6 +49,9 @@ def decode_manifest(
     batch_seconds: float,
 ) -> Decoded:
     """Load a model and decode a manifest; unreadable utterances are named on stderr."""
+    from asr.cli.torch_import import import_torch
+
+    import_torch()
     from asr.cli.progress import show_progress
     from asr.decoding.options import choose_head, load_decoder
     from asr.manifest import read_manifest

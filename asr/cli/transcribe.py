@@ -93,6 +93,9 @@ def transcribe(
     batch_seconds: flags.BatchSecondsFlag = flags.BATCH_SECONDS,
 ) -> None:
     """Write the words of recordings: a line each, with name and tab before the text if there are several."""
+    from asr.cli.torch_import import import_torch
+
+    import_torch()
     from asr.audio import RawFormat
     from asr.errors import UserError
     from asr.files import escape_name
