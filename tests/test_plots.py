@@ -226,6 +226,7 @@ class TestPictures:
             telephone=0.1,
             noise=NoiseConfig(0.2),
             reverberation=ReverberationConfig(0.0),
+            vocal_tract=0.1,
             spec_augment=SpecAugmentConfig(0.5),
         )
         figure = augment(config, FrontendConfig(), waveform)
@@ -233,7 +234,7 @@ class TestPictures:
         titles = [axes.get_title("left").split(":")[0] for axes in figure.axes if axes.get_title("left")]
         assert titles == [
             *("as recorded", "speed × 0.9", "noise", "telephone band", "all of these but speed"),
-            *("features as heard", "SpecAugment"),
+            *("features as heard", "vocal tract", "SpecAugment"),
         ]
         with pytest.raises(UserError, match="no augmentation"):
             augment(AugmentConfig(), FrontendConfig(), waveform)

@@ -9,11 +9,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from asr.augmentation import AugmentConfig, SpecAugment, SpecAugmentConfig, WaveformAugmentation
+from asr.augmentation import AugmentConfig, SpecAugment, WaveformAugmentation
 from asr.errors import UserError
 from asr.frontend import Frontend, FrontendConfig
 from asr.plots.spectra import FEW_TICKS, draw_fbank, draw_spectrogram, power_spectrogram
 from asr.plots.style import styled
+from asr.vocal_tract import VocalTract
 
 
 @styled
@@ -24,9 +25,9 @@ def augment(
 
     Args:
         config: The recipe's augmentation.
-        frontend: The recipe's features, on which SpecAugment works.
+        frontend: The recipe's features, on which the vocal tract and SpecAugment work.
         waveform: float32 ``(samples,)`` at the front end's rate.
-        seed: Of what is drawn (SNR, room, noise, masks).
+        seed: Of what is drawn (SNR, room, noise, vocal tract, masks).
         title: Name of the recording.
 
     Raises:
@@ -34,13 +35,12 @@ def augment(
     """
     rate = frontend.sample_rate
     changes = list(_changes(config, waveform, rate, seed))
-    masks = config.spec_augment.probability > 0
-    if not changes and not masks:
+    on_features = list(_on_features(config, frontend, waveform, seed))
+    if not changes and not on_features:
         raise UserError("this recipe has no augmentation: every speed is 1 and every probability 0")
     versions = [("as recorded", waveform), *changes]
-    masked = list(_spec_augment(config.spec_augment, frontend, waveform, seed)) if masks else []
     upper = -(-len(versions) // 2)
-    rows = upper + -(-len(masked) // 2)
+    rows = upper + -(-len(on_features) // 2)
     figure = Figure(figsize=(10.0, 0.5 + 1.75 * rows))
     grid = figure.add_gridspec(rows, 2)
     longest = max(len(version) for _, version in versions) / rate
@@ -54,7 +54,7 @@ def augment(
             bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.04)
             bar.set_label("power (dB)")
             bar.outline.set_linewidth(0.4)
-    for number, (name, features) in enumerate(masked):
+    for number, (name, features) in enumerate(on_features):
         axes = figure.add_subplot(grid[upper + number // 2, number % 2])
         draw_fbank(axes, features[0].numpy(), frontend, FEW_TICKS)
         axes.set(xlim=(0, longest), title=name, xlabel="time (s)")
@@ -92,20 +92,28 @@ def _changes(config: AugmentConfig, waveform: Tensor, rate: int, seed: int) -> I
         yield "all of these but speed", _apply(everything, waveform, 1.0, rate, seed)
 
 
-def _spec_augment(
-    config: SpecAugmentConfig, frontend: FrontendConfig, waveform: Tensor, seed: int
+def _on_features(
+    config: AugmentConfig, frontend: FrontendConfig, waveform: Tensor, seed: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Features ``(1, frames, mel_bins)`` as they are, warped if the recipe does that, and masked."""
+    """Features ``(1, frames, mel_bins)`` as they are and after each change; none without any."""
+    masks = config.spec_augment
+    if not config.vocal_tract and not masks.probability:
+        return
     features, lengths = Frontend(frontend)(waveform[None], torch.tensor([len(waveform)]))
     yield "features as heard", features
     torch.manual_seed(seed)
-    vary = SpecAugment(replace(config, probability=1.0))
+    if config.vocal_tract:
+        features = VocalTract(config.vocal_tract, frontend)(features)
+        yield f"vocal tract: frequencies changed by up to {config.vocal_tract:.0%}", features
+    if not masks.probability:
+        return
+    vary = SpecAugment(replace(masks, probability=1.0))
     warped = vary.warp(features, lengths)
-    if config.time_warp:
-        yield f"SpecAugment: time warped by up to {config.time_warp} frames", warped
+    if masks.time_warp:
+        yield f"SpecAugment: time warped by up to {masks.time_warp} frames", warped
     masked = vary.mask(warped, lengths)
     share = float((masked != warped).float().mean())
-    also = ", after the warp" if config.time_warp else ""
+    also = ", after the warp" if masks.time_warp else ""
     yield f"SpecAugment: {share:.0%} of the features masked{also}", masked
 
 
