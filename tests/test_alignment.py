@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import torchaudio
 
@@ -210,6 +211,31 @@ class TestCommand:
             assert len(list(tmp_path.glob(f"*.{extension}"))) == 8
         grid = next(tmp_path.glob("*.TextGrid")).read_text()
         assert [f'name = "{tier}"' in grid for tier in ("segments", "words", "characters")] == [True] * 3
+
+    def test_a_long_recording_becomes_a_manifest_to_train_on(
+        self, run_asr: Callable, examples: Path, tmp_path: Path
+    ) -> None:
+        said = [json.loads(line) for line in examples.read_text().splitlines()][:3]
+        clips = [soundfile.read(examples.parent / each["audio_filepath"], dtype="int16") for each in said]
+        rate, silence = clips[0][1], np.zeros(clips[0][1], np.int16)
+        chapter, text, manifest = tmp_path / "chapter.wav", tmp_path / "chapter.txt", tmp_path / "out.jsonl"
+        soundfile.write(
+            chapter, np.concatenate([part for clip, _ in clips for part in (clip, silence)]), rate
+        )
+        text.write_text("\n".join(each["text"].lower() for each in said))
+        ran = run_asr(
+            *("align", "en", chapter, "--text-file", text, "--manifest-out", manifest, "--pause", 0.7)
+        )
+        assert ran.status == 0
+        pieces = read_manifest(manifest)
+        assert [piece.text for piece in pieces] == [each["text"] for each in said]
+        assert min(piece.confidence for piece in pieces) > 0.5
+        starts = np.cumsum([0] + [len(clip) + len(silence) for clip, _ in clips]) / rate
+        for piece, start, clip in zip(pieces, starts, clips, strict=False):
+            assert start - 0.5 < piece.offset < start + 0.6
+            assert abs(piece.offset + piece.duration - start - len(clip[0]) / rate) < 0.6
+        assert f"{manifest}: 3 utterances" in ran.stderr
+        assert run_asr("evaluate", "en", manifest).status == 0
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asr.aligner import AlignedText
+    from asr.corpora.cutting import CutOptions
     from asr.manifest import Utterance
 
-JSON = "json"
+JSON, CUTTING = "json", "Cutting"
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +49,25 @@ def align(
         typer.Option(help="Pronunciations for a phone model (default: the model's lexicon.txt)."),
     ] = None,
     threads: flags.ThreadsFlag = 0,
+    manifest_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest-out",
+            help="Also a manifest to train on: the recordings cut at pauses.",
+            rich_help_panel=CUTTING,
+        ),
+    ] = None,
+    pause: Annotated[
+        float, typer.Option(min=0.0, help="Seconds between words in which to cut.", rich_help_panel=CUTTING)
+    ] = 0.4,
+    shortest: Annotated[
+        float,
+        typer.Option(min=0.0, help="Seconds of speech in each piece, at least.", rich_help_panel=CUTTING),
+    ] = 2.0,
+    longest: Annotated[
+        float,
+        typer.Option(min=0.0, help="Seconds; longer pieces are left out.", rich_help_panel=CUTTING),
+    ] = 20.0,
 ) -> None:
     """Times and scores of words and tokens; times are seconds from the start of the utterance."""
     from asr.cli.torch_import import import_torch
@@ -54,6 +75,7 @@ def align(
     import_torch()
     from asr.aligner import Aligner
     from asr.cli.progress import show_progress
+    from asr.corpora.cutting import CutOptions
     from asr.errors import UserError
 
     utterances = _utterances(source, text, text_file)
@@ -70,6 +92,8 @@ def align(
             else:
                 results.append(result)
     documents.write(results)
+    if manifest_out is not None:
+        _write_pieces(manifest_out, utterances, results, CutOptions(pause, shortest, longest))
     if failures:
         if len(utterances) > 1:
             typer.echo(f"{failures} of {len(utterances)} utterances failed", err=True)
@@ -78,6 +102,27 @@ def align(
 
 def _warn(message: str) -> None:
     sys.stderr.write(f"asr: {message}\n")
+
+
+def _write_pieces(
+    path: Path, utterances: "list[Utterance]", results: "list[AlignedText]", options: "CutOptions"
+) -> None:
+    """Write a manifest of the pieces between pauses, and say how much of the audio they are."""
+    from asr.corpora.cutting import cut_at_pauses
+    from asr.manifest import write_manifest
+
+    aligned = {result.id: result.transcript for result in results}
+    pieces = [
+        piece
+        for utterance in utterances
+        if (transcript := aligned.get(utterance.id))
+        for piece in cut_at_pauses(
+            replace(utterance, duration=transcript.duration), transcript.words, options
+        )
+    ]
+    write_manifest(path, pieces)
+    kept, heard = (sum(each.duration for each in several) / 60 for several in (pieces, aligned.values()))
+    typer.echo(f"{path}: {len(pieces)} utterances, {kept:.1f} of {heard:.1f} minutes", err=True)
 
 
 def _utterances(source: Path, text: str | None, text_file: Path | None) -> "list[Utterance]":
