@@ -355,12 +355,13 @@ class Trainer:
 
     def _evaluation_points(self) -> set[int]:
         """After how many batches of this epoch the development set is decoded."""
-        every = self.recipe.training.evaluate_every
-        if every >= 1:
-            return {self.epoch_size} if (self.position.epoch + 1) % round(every) == 0 else set()
-        parts, accumulate = round(1 / every), self.recipe.optimizer.accumulate
-        points = [round(self.epoch_size * part / parts) for part in range(1, parts + 1)]
-        return {min(math.ceil(point / accumulate) * accumulate, self.epoch_size) for point in points}
+        every, epoch = self.recipe.training.evaluate_every, self.position.epoch
+        before, until = (math.floor(epochs / every + 1e-6) for epochs in (epoch, epoch + 1))
+        points = [(number * every - epoch) * self.epoch_size for number in range(before + 1, until + 1)]
+        # A step may take several batches; the last one of an epoch takes what is left.
+        accumulate = self.recipe.optimizer.accumulate
+        steps = [max(1, math.ceil(round(point) / accumulate)) for point in points]
+        return {min(step * accumulate, self.epoch_size) for step in steps}
 
     def _progress(self) -> float:
         """Fraction of the run that is done."""

@@ -120,6 +120,12 @@ def test_a_run_of_epochs_ends_with_the_epoch_and_is_evaluated_at_parts_of_one(tr
     ]
 
 
+def test_evaluations_may_be_one_and_a_half_epochs_apart(train: Train) -> None:
+    run = train("run", "schedule.steps=0", "schedule.epochs=3", "training.evaluate_every=1.5")
+    size = run.position["batch"]
+    assert [line["step"] for line in run.evaluations()] == [size + round(size / 2), 3 * size]
+
+
 def test_parts_of_an_epoch_are_evaluated_at_the_next_whole_step(train: Train) -> None:
     run = train(
         "run",
