@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import errno
 import os
 import re
 import stat
@@ -46,6 +47,20 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             raise
     except BrokenPipeError:
         raise
+    except OSError as error:
+        raise UserError(f"{escape_name(path)}: cannot be written ({error.strerror or error})") from error
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise what :func:`atomic_write` would, before the work whose result is to be written."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.is_file() or not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(prefix=_PREFIX, dir=path.parent):
+                pass
     except OSError as error:
         raise UserError(f"{escape_name(path)}: cannot be written ({error.strerror or error})") from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import atomic_write, escape_name
 
 _KNOWN = ("id", "audio_filepath", "offset", "duration", "text", "speaker", "sample_rate", "confidence")
 
@@ -83,11 +83,19 @@ def evenly_spread(utterances: list[Utterance], count: int) -> list[Utterance]:
 
 
 def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:
-    """Write a manifest atomically; audio paths become relative to its folder."""
+    """Write a manifest atomically; audio paths become relative to its folder.
+
+    Raises:
+        UserError: it cannot be written, or the name of an audio file is not UTF-8, as JSON is.
+    """
     folder = Path(path).resolve().parent
     with atomic_write(path) as stream:
         for utterance in utterances:
-            stream.write(json.dumps(to_json(utterance, folder), ensure_ascii=False) + "\n")
+            try:
+                stream.write(json.dumps(to_json(utterance, folder), ensure_ascii=False) + "\n")
+            except UnicodeEncodeError as error:
+                name = escape_name(utterance.audio_filepath)
+                raise UserError(f"{name}: a manifest holds UTF-8 names only; rename the file") from error
 
 
 def to_json(utterance: Utterance, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from asr.frontend import FrontendConfig
 
 HIGHEST_FORMANT = 4800.0
-"""Hz up to which frequencies are stretched; what lies above is squeezed so that the last bin stays."""
+"""Hz up to which frequencies are stretched (0.9 of the highest bin's, where a front end hears no more than
+that); what lies above is squeezed so that the last bin stays."""
 
 
 class VocalTract(nn.Module):
@@ -32,6 +33,10 @@ class VocalTract(nn.Module):
         if not self.largest or not features.numel():
             return features
         factors = 1 + self.largest * (2 * torch.rand(len(features), 1, device=features.device) - 1)
+        return self.stretch(features, factors)
+
+    def stretch(self, features: Tensor, factors: Tensor) -> Tensor:
+        """Change ``(batch, frames, mel_bins)`` by factors ``(batch, 1)``."""
         bins = torch.arange(features.shape[2], device=features.device)
         away = (self.positions(factors).unsqueeze(2) - bins).abs()
         return features @ (1 - away).clamp(min=0).to(features.dtype).mT
@@ -39,7 +44,7 @@ class VocalTract(nn.Module):
     def positions(self, factors: Tensor) -> Tensor:
         """Where each bin is read: factors ``(batch, 1)`` to bins, in fractions, ``(batch, mel_bins)``."""
         centres, top = self.centres, self.centres[-1]
-        bend = (HIGHEST_FORMANT * factors.clamp(max=1.0) / factors).clamp(max=0.9 * float(top))
+        bend = min(HIGHEST_FORMANT, 0.9 * float(top)) * factors.clamp(max=1.0) / factors
         above = top - (top - centres) * (top - bend * factors) / (top - bend)
         frequencies = torch.where(centres <= bend, centres * factors, above)
         positions = (_mel(frequencies) - self._low) / self._step - 1

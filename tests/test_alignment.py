@@ -237,6 +237,46 @@ class TestCommand:
         assert f"{manifest}: 3 utterances" in ran.stderr
         assert run_asr("evaluate", "en", manifest).status == 0
 
+    def test_pieces_of_a_manifest_lie_where_its_utterances_do_and_failures_are_left_out(
+        self, run_asr: Callable, examples: Path, tmp_path: Path
+    ) -> None:
+        said = json.loads(examples.read_text().splitlines()[0])
+        clip, rate = soundfile.read(examples.parent / said["audio_filepath"], dtype="int16")
+        soundfile.write(tmp_path / "two.wav", np.concatenate([clip, clip]), rate)
+        seconds = len(clip) / rate
+        lines = [
+            {"id": "first", "offset": 0.0, "text": said["text"]},
+            {"id": "second", "offset": seconds, "text": said["text"]},
+            {"id": "digits", "offset": 0.0, "text": "in 1865"},
+        ]
+        source, target = tmp_path / "two.jsonl", tmp_path / "deeper" / "pieces.jsonl"
+        place = {"audio_filepath": "two.wav", "duration": seconds}
+        source.write_text("".join(json.dumps(place | line) + "\n" for line in lines))
+        ran = run_asr("align", "en", source, "--manifest-out", target, "--pause", 9)
+        assert ran.status == 1
+        pieces = read_manifest(target)
+        assert [piece.id for piece in pieces] == ["first-0000", "second-0000"]
+        assert [piece.text for piece in pieces] == [said["text"]] * 2
+        assert pieces[1].offset - pieces[0].offset == pytest.approx(seconds, abs=0.1)
+        assert Path(pieces[0].audio_filepath).resolve() == (tmp_path / "two.wav").resolve()
+
+    @pytest.mark.parametrize("unfit", [("--longest", "0.1"), ("--text", "in 1865")])
+    def test_a_manifest_without_pieces_is_not_written(
+        self,
+        run_asr: Callable,
+        model_directory: Path,
+        examples: Path,
+        tmp_path: Path,
+        unfit: tuple[str, str],
+    ) -> None:
+        manifest = tmp_path / "out.jsonl"
+        manifest.write_text("of before")
+        arguments = ("--text", "a boat", "--manifest-out", manifest, *unfit)
+        ran = run_asr("align", model_directory, examples.parent / "boat.flac", *arguments)
+        assert ran.status == 1
+        assert "no piece was fit to train on" in ran.stderr
+        assert manifest.read_text() == "of before"
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -249,6 +289,10 @@ class TestCommand:
             (["{audio}", "--text", "A " * 500], "does not fit the recording"),
             (["{audio}", "--text", "in 1865"], "'1865' cannot be spelled"),
             (["{audio}", "--text-file", "none.txt"], "none.txt: cannot be read"),
+            (["{clips}", "--shortest", "1"], "--shortest: goes with --manifest-out"),
+            (["{clips}", "--manifest-out", "{folder}"], "{folder}: cannot be written (is a directory)"),
+            (["{clips}", "--manifest-out", "{clips}"], "is read or written already"),
+            (["{clips}", "-o", "{folder}/x", "--manifest-out", "{folder}/x"], "is read or written already"),
             (["none.flac", "--text", "A"], "none.flac: no such file"),
         ],
     )
@@ -258,13 +302,14 @@ class TestCommand:
         model_directory: Path,
         clips: Path,
         examples: Path,
+        tmp_path: Path,
         arguments: list[str],
         message: str,
     ) -> None:
-        places = {"clips": clips, "audio": examples.parent / "boat.flac"}
+        places = {"clips": clips, "audio": examples.parent / "boat.flac", "folder": tmp_path}
         ran = run_asr("align", model_directory, *(part.format(**places) for part in arguments))
         assert ran.status == 1
-        assert message in ran.stderr
+        assert message.format(**places) in ran.stderr.replace("Is a", "is a")
         assert len(ran.stderr.splitlines()) == 1
 
     def test_lines_of_a_text_file_are_segments(
@@ -288,3 +333,8 @@ def test_a_name_that_is_not_utf8_is_escaped_in_json(
     done = run_asr("align", model_directory, odd, "--text", "A B", "-o", tmp_path / "out.json")
     assert done.status == 0, done.stderr
     assert json.loads((tmp_path / "out.json").read_text())["id"].endswith("na\\xefve")
+    manifest = tmp_path / "pieces.jsonl"
+    refused = run_asr("align", model_directory, odd, "--text", "A B", "--manifest-out", manifest)
+    assert refused.status == 1
+    assert "na\\xefve.flac: a manifest holds UTF-8 names only" in refused.stderr
+    assert not manifest.exists()

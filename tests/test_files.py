@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import atomic_write, check_writable
 
 
 def names(folder: Path) -> list[str]:
@@ -72,9 +72,21 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
 def test_a_folder_in_the_way_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"), atomic_write(tmp_path) as stream:
         stream.write("x")
+    with pytest.raises(UserError, match="cannot be written"):
+        check_writable(tmp_path)
 
 
 def test_a_file_where_a_folder_is_needed_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     with pytest.raises(UserError, match="cannot be written"), atomic_write(tmp_path / "a" / "b"):
         pass
+    with pytest.raises(UserError, match="cannot be written"):
+        check_writable(tmp_path / "a" / "b")
+
+
+def test_what_can_be_written_passes_the_check_and_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    for name in ("a", "b", "c/d", "/dev/null"):
+        check_writable(tmp_path / name)
+    assert (tmp_path / "a").read_text() == "x"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]

@@ -236,6 +236,10 @@ class TestPictures:
             *("as recorded", "speed × 0.9", "noise", "telephone band", "all of these but speed"),
             *("features as heard", "vocal tract", "SpecAugment"),
         ]
+        only = augment(AugmentConfig(vocal_tract=0.1), FrontendConfig(), waveform)
+        assert [axes.get_title("left") for axes in only.axes if axes.get_title("left")] == [
+            *("as recorded", "features as heard", "vocal tract: frequencies × 1.1"),
+        ]
         with pytest.raises(UserError, match="no augmentation"):
             augment(AugmentConfig(), FrontendConfig(), waveform)
 

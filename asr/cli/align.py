@@ -58,16 +58,23 @@ def align(
         ),
     ] = None,
     pause: Annotated[
-        float, typer.Option(min=0.0, help="Seconds between words in which to cut.", rich_help_panel=CUTTING)
-    ] = 0.4,
+        float | None,
+        typer.Option(
+            min=0.0, help="Seconds between words in which to cut (default: 0.4).", rich_help_panel=CUTTING
+        ),
+    ] = None,
     shortest: Annotated[
-        float,
-        typer.Option(min=0.0, help="Seconds of speech in each piece, at least.", rich_help_panel=CUTTING),
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            min=0.0, help="Seconds of speech in a piece, at least (default: 2).", rich_help_panel=CUTTING
+        ),
+    ] = None,
     longest: Annotated[
-        float,
-        typer.Option(min=0.0, help="Seconds; longer pieces are left out.", rich_help_panel=CUTTING),
-    ] = 20.0,
+        float | None,
+        typer.Option(
+            min=0.0, help="Seconds; longer pieces are left out (default: 20).", rich_help_panel=CUTTING
+        ),
+    ] = None,
 ) -> None:
     """Times and scores of words and tokens; times are seconds from the start of the utterance."""
     from asr.cli.torch_import import import_torch
@@ -75,11 +82,13 @@ def align(
     import_torch()
     from asr.aligner import Aligner
     from asr.cli.progress import show_progress
-    from asr.corpora.cutting import CutOptions
     from asr.errors import UserError
 
     utterances = _utterances(source, text, text_file)
     documents = _Documents(format_name, output, len(utterances))
+    cutting = _cutting(pause, shortest, longest, manifest_out)
+    if manifest_out is not None:
+        _check_manifest_out(manifest_out, source, output)
     aligner = Aligner.load(model, head, lexicon)
     seconds = sum(utterance.duration for utterance in utterances)
     failures = 0
@@ -93,7 +102,7 @@ def align(
                 results.append(result)
     documents.write(results)
     if manifest_out is not None:
-        _write_pieces(manifest_out, utterances, results, CutOptions(pause, shortest, longest))
+        _write_pieces(manifest_out, utterances, results, cutting)
     if failures:
         if len(utterances) > 1:
             typer.echo(f"{failures} of {len(utterances)} utterances failed", err=True)
@@ -104,11 +113,35 @@ def _warn(message: str) -> None:
     sys.stderr.write(f"asr: {message}\n")
 
 
+def _cutting(
+    pause: float | None, shortest: float | None, longest: float | None, manifest_out: Path | None
+) -> "CutOptions":
+    from asr.corpora.cutting import CutOptions
+    from asr.errors import UserError
+
+    settings = {"pause": pause, "shortest": shortest, "longest": longest}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and manifest_out is None:
+        raise UserError(f"--{next(iter(given))}: goes with --manifest-out")
+    return CutOptions(**given)
+
+
+def _check_manifest_out(path: Path, source: Path, output: Path | None) -> None:
+    """Mistakes come before the work."""
+    from asr.errors import UserError
+    from asr.files import check_writable
+
+    check_writable(path)
+    if path.resolve() in (source.resolve(), output and output.resolve()):
+        raise UserError(f"--manifest-out: {path} is read or written already; give it a name of its own")
+
+
 def _write_pieces(
     path: Path, utterances: "list[Utterance]", results: "list[AlignedText]", options: "CutOptions"
 ) -> None:
     """Write a manifest of the pieces between pauses, and say how much of the audio they are."""
-    from asr.corpora.cutting import cut_at_pauses
+    from asr.corpora.cutting import cut_for_training
+    from asr.errors import UserError
     from asr.manifest import write_manifest
 
     aligned = {result.id: result.transcript for result in results}
@@ -116,13 +149,19 @@ def _write_pieces(
         piece
         for utterance in utterances
         if (transcript := aligned.get(utterance.id))
-        for piece in cut_at_pauses(
+        for piece in cut_for_training(
             replace(utterance, duration=transcript.duration), transcript.words, options
         )
     ]
-    write_manifest(path, pieces)
-    kept, heard = (sum(each.duration for each in several) / 60 for several in (pieces, aligned.values()))
-    typer.echo(f"{path}: {len(pieces)} utterances, {kept:.1f} of {heard:.1f} minutes", err=True)
+    kept = [piece for piece in pieces if piece is not None]
+    if not kept:
+        raise UserError(f"{path}: not written, since no piece was fit to train on")
+    write_manifest(path, kept)
+    minutes = sum(piece.duration for piece in kept) / 60
+    heard = sum(transcript.duration for transcript in aligned.values()) / 60
+    typer.echo(f"{path}: {len(kept)} utterances, {minutes:.1f} of {heard:.1f} minutes", err=True)
+    if len(kept) < len(pieces):
+        typer.echo(f"left out {len(pieces) - len(kept)}: too long, or not written in letters", err=True)
 
 
 def _utterances(source: Path, text: str | None, text_file: Path | None) -> "list[Utterance]":

@@ -1,8 +1,10 @@
-"""Importing torch for the commands that recognise, in two thirds of the time.
+"""Importing torch in two thirds of the time, for commands that recognise and are over soon.
 
-A third of torch's import registers how its compiler and exporter are to think about every operator
-(``torch/_meta_registrations.py``). Recognition computes with tensors that have values, and never asks. In a
-process that imported torch so, ``torch.compile`` may not work; ``import asr`` leaves torch alone.
+A third of torch's import registers, in Python, what every operator does to tensors without values, which its
+compiler and exporter ask (``torch/_meta_registrations.py``). These commands make such tensors only where a
+network is read (``device="meta"``), by operators that know this without Python: another way to initialise
+weights may not. In a process that imported torch so ``torch.compile`` may not work; ``import asr`` leaves
+torch alone.
 """
 
 import sys

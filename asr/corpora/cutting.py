@@ -9,6 +9,8 @@ from asr.transcript import Word
 
 MARGIN = 0.3
 """Seconds of a pause that stay with the words beside it; a CTC model hears words begin late and end early."""
+LONG_PAUSE = 2.0
+"""Seconds between words in which something else may be said (who reads what): no piece has that in it."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class CutOptions:
 
     Attributes:
         pause: Least silence between two words in which to cut.
-        shortest: Less speech than this is not cut off.
+        shortest: Less speech than this is not cut off, but by a pause of ``LONG_PAUSE``.
         longest: A longer piece is left out.
     """
 
@@ -26,11 +28,10 @@ class CutOptions:
     longest: float = 20.0
 
 
-def cut_at_pauses(utterance: Utterance, words: Sequence[Word], options: CutOptions) -> Iterator[Utterance]:
+def cut_for_training(
+    utterance: Utterance, words: Sequence[Word], options: CutOptions
+) -> Iterator[Utterance | None]:
     """Pieces of an utterance between pauses.
-
-    Texts are written in letters; a piece that cannot be (a digit in it), or that lasts longer than
-    ``longest``, is left out.
 
     Args:
         utterance: What was aligned; the pieces' offsets are in its file.
@@ -38,21 +39,24 @@ def cut_at_pauses(utterance: Utterance, words: Sequence[Word], options: CutOptio
         options: Where to cut.
 
     Yields:
-        Pieces numbered from 0, in order, each with the mean of its words' confidences.
+        Pieces numbered from 0, in order, their texts in letters, each with the mean of its words'
+        confidences; None for one that is too long, or has a word without letters (a digit in it).
     """
     for number, part in enumerate(_parts(words, options)):
         said = words[part.start : part.stop]
         text = to_letters(" ".join(word.text for word in said))
         begin, end = _edges(words, part, utterance.duration)
-        if text and end - begin <= options.longest:
-            yield replace(
-                utterance,
-                id=f"{utterance.id}-{number:04d}",
-                offset=round(utterance.offset + begin, 3),
-                duration=round(end - begin, 3),
-                text=text,
-                confidence=round(sum(word.confidence for word in said) / len(said), 4),
-            )
+        if not text or end - begin > options.longest:
+            yield None
+            continue
+        yield replace(
+            utterance,
+            id=f"{utterance.id}-{number:04d}",
+            offset=round(utterance.offset + begin, 3),
+            duration=round(end - begin, 3),
+            text=text,
+            confidence=round(sum(word.confidence for word in said) / len(said), 4),
+        )
 
 
 def _parts(words: Sequence[Word], options: CutOptions) -> Iterator[range]:
@@ -60,8 +64,9 @@ def _parts(words: Sequence[Word], options: CutOptions) -> Iterator[range]:
     begin = 0
     for position in range(1, len(words)):
         before, after = words[position - 1], words[position]
-        long_enough = min(before.end - words[begin].start, words[-1].end - after.start) >= options.shortest
-        if long_enough and after.start - before.end >= options.pause:
+        pause = after.start - before.end
+        speech = min(before.end - words[begin].start, words[-1].end - after.start)
+        if pause >= max(LONG_PAUSE, options.pause) or (pause >= options.pause and speech >= options.shortest):
             yield range(begin, position)
             begin = position
     if begin < len(words):

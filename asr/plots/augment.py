@@ -27,7 +27,7 @@ def augment(
         config: The recipe's augmentation.
         frontend: The recipe's features, on which the vocal tract and SpecAugment work.
         waveform: float32 ``(samples,)`` at the front end's rate.
-        seed: Of what is drawn (SNR, room, noise, vocal tract, masks).
+        seed: Of what is drawn (SNR, room, noise, masks).
         title: Name of the recording.
 
     Raises:
@@ -37,7 +37,7 @@ def augment(
     changes = list(_changes(config, waveform, rate, seed))
     on_features = list(_on_features(config, frontend, waveform, seed))
     if not changes and not on_features:
-        raise UserError("this recipe has no augmentation: every speed is 1 and every probability 0")
+        raise UserError("this recipe has no augmentation: every speed is 1, the rest 0")
     versions = [("as recorded", waveform), *changes]
     upper = -(-len(versions) // 2)
     rows = upper + -(-len(on_features) // 2)
@@ -103,8 +103,9 @@ def _on_features(
     yield "features as heard", features
     torch.manual_seed(seed)
     if config.vocal_tract:
-        features = VocalTract(config.vocal_tract, frontend)(features)
-        yield f"vocal tract: frequencies changed by up to {config.vocal_tract:.0%}", features
+        factor = 1 + config.vocal_tract
+        features = VocalTract(config.vocal_tract, frontend).stretch(features, torch.tensor([[factor]]))
+        yield f"vocal tract: frequencies × {factor:g}", features
     if not masks.probability:
         return
     vary = SpecAugment(replace(masks, probability=1.0))

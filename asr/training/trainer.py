@@ -356,6 +356,7 @@ class Trainer:
     def _evaluation_points(self) -> set[int]:
         """After how many batches of this epoch the development set is decoded."""
         every, epoch = self.recipe.training.evaluate_every, self.position.epoch
+        # A little more, since three times a third may be less than one.
         before, until = (math.floor(epochs / every + 1e-6) for epochs in (epoch, epoch + 1))
         points = [(number * every - epoch) * self.epoch_size for number in range(before + 1, until + 1)]
         # A step may take several batches; the last one of an epoch takes what is left.
@@ -378,7 +379,7 @@ class Trainer:
         return self.recipe.optimizer.lr * self.position.plateau * factor
 
     def _seed_step(self) -> None:
-        """Masks of dropout and SpecAugment follow from seed, step and rank."""
+        """Dropout, SpecAugment and vocal tracts follow from seed, step and rank."""
         seed = self.recipe.training.seed * 1_000_003 + self.position.step
         torch.manual_seed(seed * 1_009 + self.ranks.rank)
 

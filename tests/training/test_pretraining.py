@@ -71,6 +71,15 @@ def test_without_a_development_set_the_end_of_the_run_is_what_is_kept(
     assert load_network(pretrained).config.training["steps"] == 6
 
 
+def test_vocal_tracts_change_what_is_forecast(recipe_file: Path, tmp_path: Path) -> None:
+    weights = []
+    for number, tract in enumerate(("augment.vocal_tract=0", "augment.vocal_tract=0.3")):
+        overrides = (*ONE_DIRECTION, "data.dev=''", "schedule.steps=3", tract)
+        folder = train(load_recipe(recipe_file, overrides), tmp_path / str(number), pretraining=True)
+        weights.append(torch.cat([each.flatten() for each in load_network(folder).parameters()]))
+    assert not torch.equal(*weights)
+
+
 def test_a_plateau_of_the_error_lowers_the_rate(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from asr.training.run import train as train_recipe
 from asr.transcript import Hypothesis
 
 PLAIN = ("encoder.dropout=0", "augment.speed=[1.0]", "augment.spec_augment.probability=0")
+TRACT = "augment.vocal_tract=0.3"
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -82,6 +83,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(train: Trai
     first, second, third = train("a"), train("b"), train("c", "training.seed=2")
     assert torch.equal(first.tensors["values"], second.tensors["values"])
     assert not torch.equal(first.tensors["values"], third.tensors["values"])
+
+
+def test_vocal_tracts_change_what_is_learnt_and_follow_from_the_seed(train: Train) -> None:
+    first, second, none = train("a", TRACT), train("b", TRACT), train("c")
+    assert torch.equal(first.tensors["values"], second.tensors["values"])
+    assert not torch.equal(first.tensors["values"], none.tensors["values"])
 
 
 def test_batches_accumulated_are_one_large_batch(train: Train) -> None:
