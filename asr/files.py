@@ -30,7 +30,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     """
     path = Path(path)
     encoding = None if "b" in mode else "utf-8"
-    try:
+    with _told_of(path):
         if path.exists() and not path.is_file():
             with path.open(mode, encoding=encoding) as stream:
                 yield stream
@@ -45,22 +45,27 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UserError(f"{escape_name(path)}: cannot be written ({error.strerror or error})") from error
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise what :func:`atomic_write` would, before the work whose result is to be written."""
     path = Path(path)
-    try:
+    with _told_of(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.is_file() or not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(prefix=_PREFIX, dir=path.parent):
                 pass
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Say of a failure that the file cannot be written; a reader that went away is none."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UserError(f"{escape_name(path)}: cannot be written ({error.strerror or error})") from error
 

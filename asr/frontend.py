@@ -175,3 +175,26 @@ class FrontendStream:
 def valid_frames(lengths: Tensor, frames: int) -> Tensor:
     """Boolean mask ``(batch, frames)``: True where a frame belongs to the utterance."""
     return torch.arange(frames, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def filter_position(hertz: Tensor, config: FrontendConfig) -> Tensor:
+    """Numbers, in fractions, of the filters whose centres lie at frequencies in Hz; any shape.
+
+    The filters lie evenly on the mel scale (O'Shaughnessy 1987).
+    """
+    low, high = _mel_edges(config)
+    return (2595.0 * torch.log10(1.0 + hertz / 700.0) - low) / (high - low) * (config.mel_bins + 1) - 1
+
+
+def filter_centres(config: FrontendConfig) -> Tensor:
+    """Centres of the filters in Hz, float32 ``(mel_bins,)``; :func:`filter_position` numbers them from 0."""
+    low, high = _mel_edges(config)
+    mel = torch.linspace(low, high, config.mel_bins + 2)[1:-1]
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
+def _mel_edges(config: FrontendConfig) -> tuple[float, float]:
+    low, high = (
+        2595.0 * math.log10(1.0 + hertz / 700.0) for hertz in (config.low_frequency, config.high_frequency)
+    )
+    return low, high

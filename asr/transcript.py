@@ -1,5 +1,6 @@
 """What a recogniser says about a recording."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -11,6 +12,11 @@ class Word:
     start: float
     end: float
     confidence: float = 1.0
+
+
+def mean_confidence(words: Sequence[Word]) -> float:
+    """What a manifest says of a text that a machine wrote or placed; 0 without words."""
+    return round(sum(word.confidence for word in words) / len(words), 4) if words else 0.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ here the features are read between the filters, which needs no spectrum of its o
 import torch
 from torch import Tensor, nn
 
-from asr.frontend import FrontendConfig
+from asr.frontend import FrontendConfig, filter_centres, filter_position
 
 HIGHEST_FORMANT = 4800.0
 """Hz up to which frequencies are stretched (0.9 of the highest bin's, where a front end hears no more than
@@ -22,11 +22,10 @@ class VocalTract(nn.Module):
 
     def __init__(self, largest: float, frontend: FrontendConfig) -> None:
         super().__init__()
-        self.largest = largest
-        self._low = _mel(torch.tensor(frontend.low_frequency))
-        self._step = (_mel(torch.tensor(frontend.high_frequency)) - self._low) / (frontend.mel_bins + 1)
-        mel = self._low + self._step * torch.arange(1, frontend.mel_bins + 1)
-        self.register_buffer("centres", 700.0 * (10.0 ** (mel / 2595.0) - 1.0), persistent=False)
+        self.largest, self.frontend = largest, frontend
+        centres = filter_centres(frontend)
+        self.highest = min(HIGHEST_FORMANT, 0.9 * float(centres[-1]))
+        self.register_buffer("centres", centres, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """Vary ``(batch, frames, mel_bins)``; zeros stay zeros."""
@@ -44,13 +43,7 @@ class VocalTract(nn.Module):
     def positions(self, factors: Tensor) -> Tensor:
         """Where each bin is read: factors ``(batch, 1)`` to bins, in fractions, ``(batch, mel_bins)``."""
         centres, top = self.centres, self.centres[-1]
-        bend = min(HIGHEST_FORMANT, 0.9 * float(top)) * factors.clamp(max=1.0) / factors
+        bend = self.highest * factors.clamp(max=1.0) / factors
         above = top - (top - centres) * (top - bend * factors) / (top - bend)
         frequencies = torch.where(centres <= bend, centres * factors, above)
-        positions = (_mel(frequencies) - self._low) / self._step - 1
-        return positions.clamp(0, centres.shape[0] - 1)
-
-
-def _mel(frequency: Tensor) -> Tensor:
-    """Hz on the mel scale of the front end's filters (O'Shaughnessy 1987)."""
-    return 2595.0 * torch.log10(1.0 + frequency / 700.0)
+        return filter_position(frequencies, self.frontend).clamp(0, len(centres) - 1)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from asr.transcript import mean_confidence
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,9 +38,8 @@ class Decoded:
         """Utterances with the hypothesis as text and its confidence, ready to train on."""
         for utterance, hypotheses in zip(self.utterances, self.hypotheses, strict=True):
             if hypotheses:
-                words = hypotheses[0].words
-                confidence = sum(word.confidence for word in words) / len(words) if words else 0.0
-                yield replace(utterance, text=hypotheses[0].text, confidence=round(confidence, 4))
+                best = hypotheses[0]
+                yield replace(utterance, text=best.text, confidence=mean_confidence(best.words))
 
 
 def decode_manifest(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from asr.corpora.text import to_letters
 from asr.manifest import Utterance
-from asr.transcript import Word
+from asr.transcript import Word, mean_confidence
 
 MARGIN = 0.3
 """Seconds of a pause that stay with the words beside it; a CTC model hears words begin late and end early."""
@@ -55,7 +55,7 @@ def cut_for_training(
             offset=round(utterance.offset + begin, 3),
             duration=round(end - begin, 3),
             text=text,
-            confidence=round(sum(word.confidence for word in said) / len(said), 4),
+            confidence=mean_confidence(said),
         )
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asr.frontend import filter_position
 from asr.plots.style import COLOURS, ENERGY, Panels, show_matrix, styled
 
 if TYPE_CHECKING:
@@ -100,19 +101,10 @@ def draw_fbank(
     low, high = (float(np.quantile(features, share)) for share in (0.01, 0.995)) if len(features) else (0, 1)
     image = show_matrix(axes, features, (0.0, seconds), ENERGY, vmin=low, vmax=high)
     shown = [hertz for hertz in ticks if config.low_frequency < hertz < config.high_frequency]
-    axes.set_yticks([_bin_of(hertz, config) for hertz in shown], [f"{hertz / 1000:g}" for hertz in shown])
+    positions = filter_position(torch.tensor(shown, dtype=torch.float64), config)
+    axes.set_yticks(positions.tolist(), [f"{hertz / 1000:g}" for hertz in shown])
     axes.set_ylabel("frequency\n(kHz, mel scale)")
     return image
-
-
-def _bin_of(hertz: float, config: "FrontendConfig") -> float:
-    """Number of the filter whose centre lies at a frequency (mel scale of O'Shaughnessy 1987)."""
-    low, high, here = (_mel(value) for value in (config.low_frequency, config.high_frequency, hertz))
-    return (here - low) / (high - low) * (config.mel_bins + 1) - 1
-
-
-def _mel(hertz: float) -> float:
-    return float(2595.0 * np.log10(1.0 + hertz / 700.0))
 
 
 def feature_unit(config: "FrontendConfig") -> str:
