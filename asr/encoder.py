@@ -45,6 +45,9 @@ class EncoderConfig:
         subsampling_factor: Feature frames per encoder frame, 2 to 4.
         channels: Channels of the convolutions.
         dropout: Probability; one mask serves all frames of an utterance.
+        recurrent_dropout: Probability for each weight from a hidden state to the next; one mask serves all
+            frames of a batch (DropConnect, as in Merity et al. 2018, "Regularizing and optimizing LSTM
+            language models").
     """
 
     cell: str = "lstm"
@@ -59,6 +62,7 @@ class EncoderConfig:
     subsampling_factor: int = 4
     channels: int = 32
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
 
     def check(self) -> None:
         """Raise :class:`UserError` for a value outside its choices."""
@@ -75,8 +79,9 @@ class EncoderConfig:
         for key, lowest in (("layers", 1), ("hidden_size", 1), ("channels", 1), ("projection", 0)):
             if getattr(self, key) < lowest:
                 raise UserError(f"encoder.{key}: {getattr(self, key)} must be at least {lowest}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"encoder.dropout: {self.dropout} must be at least 0 and below 1")
+        for key in ("dropout", "recurrent_dropout"):
+            if not 0 <= getattr(self, key) < 1:
+                raise UserError(f"encoder.{key}: {getattr(self, key)} must be at least 0 and below 1")
 
 
 class _ReverseTime(torch.autograd.Function):
@@ -106,10 +111,11 @@ def reversal_index(lengths: Tensor, frames: int) -> Tensor:
 class Recurrence(nn.Module):
     """One direction of one recurrent layer; parameters are named and shaped as in ``nn.LSTM``."""
 
-    def __init__(self, cell: str, nonlinearity: str, input_size: int, hidden_size: int) -> None:
+    def __init__(self, config: EncoderConfig, input_size: int) -> None:
         super().__init__()
-        self.kernel = f"rnn_{nonlinearity}" if cell == "rnn" else cell
-        self.cell, self.hidden_size = cell, hidden_size
+        cell, hidden_size = config.cell, config.hidden_size
+        self.kernel = f"rnn_{config.nonlinearity}" if cell == "rnn" else cell
+        self.cell, self.hidden_size, self.dropout = cell, hidden_size, config.recurrent_dropout
         rows = CELLS[cell] * hidden_size
         bound = hidden_size**-0.5
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
@@ -122,9 +128,8 @@ class Recurrence(nn.Module):
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """``(batch, time, input)`` to ``(batch, time, hidden)`` and the state after the last frame."""
-        weights = [
-            weight.to(x.dtype) for weight in (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        ]
+        recurrent = functional.dropout(self.weight_hh, self.dropout, self.training)
+        weights = [weight.to(x.dtype) for weight in (self.weight_ih, recurrent, self.bias_ih, self.bias_hh)]
         if state is None:
             zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
             state = (zeros, zeros) if self.cell == "lstm" else zeros
@@ -167,9 +172,8 @@ class RecurrentLayer(nn.Module):
         directions = 2 if config.bidirectional else 1
         width = config.hidden_size * directions
         self.norm = nn.LayerNorm(input_size) if config.layer_norm else None
-        shape = (config.cell, config.nonlinearity, input_size, config.hidden_size)
-        self.forward_pass = Recurrence(*shape)
-        self.backward_pass = Recurrence(*shape) if config.bidirectional else None
+        self.forward_pass = Recurrence(config, input_size)
+        self.backward_pass = Recurrence(config, input_size) if config.bidirectional else None
         self.projection = nn.Linear(width, config.projection) if config.projection else None
         self.output_size = config.projection or width
         self.residual = config.residual and self.output_size == input_size

@@ -196,6 +196,30 @@ def test_dropout_draws_one_mask_for_all_frames_and_only_in_training() -> None:
     torch.testing.assert_close(noisy[kept], 2 * clean[kept])
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_dropout_leaves_out_what_comes_from_the_frame_before_and_only_in_training(
+    cell: str,
+) -> None:
+    model = encoder(cell=cell, recurrent_dropout=0.5, dropout=0.0, layers=1, bidirectional=False)
+    x, lengths = random(2, 32, BINS), torch.tensor([32, 32])
+    with torch.no_grad():
+        clean = model(x, lengths)[0][0]
+        torch.testing.assert_close(model(x, lengths)[0][0], clean, atol=0, rtol=0)
+        model.train()
+        first, second = model(x, lengths)[0][0], model(x, lengths)[0][0]
+    torch.testing.assert_close(first[:, 0], clean[:, 0])
+    assert (first[:, 1:] - clean[:, 1:]).abs().max() > 0.01
+    assert (first - second).abs().max() > 0.01
+
+
+def test_gradients_reach_only_the_recurrent_weights_that_dropout_kept() -> None:
+    model = encoder(recurrent_dropout=0.5, dropout=0.0, layers=1).train()
+    model(random(2, 32, BINS), torch.tensor([32, 32]))[0][0].square().sum().backward()
+    for direction in (model.recurrent.layers[0].forward_pass, model.recurrent.layers[0].backward_pass):
+        assert 0.35 < (direction.weight_hh.grad == 0).float().mean() < 0.65
+        assert (direction.weight_ih.grad != 0).all()
+
+
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_steps_of_one_frame_are_those_of_the_kernel(cell: str, nonlinearity: str) -> None:
@@ -245,7 +269,10 @@ def test_a_value_outside_its_choices_is_named(option: str, value: object) -> Non
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("layers", 0), ("hidden_size", 0), ("channels", -1), ("dropout", 1.0), ("projection", -1)],
+    [
+        *(("layers", 0), ("hidden_size", 0), ("channels", -1), ("projection", -1)),
+        *(("dropout", 1.0), ("recurrent_dropout", -0.1)),
+    ],
 )
 def test_a_number_that_makes_no_encoder_is_named(option: str, value: object) -> None:
     with pytest.raises(UserError, match=f"encoder.{option}: {value!r}"):

@@ -86,7 +86,7 @@ class TestUnfolding:
     )
     def test_steps_equal_the_fused_kernel(self, cell: str, nonlinearity: str) -> None:
         torch.manual_seed(3)
-        recurrence = Recurrence(cell, nonlinearity, 7, 11)
+        recurrence = Recurrence(EncoderConfig(cell=cell, nonlinearity=nonlinearity, hidden_size=11), 7)
         for bias in (recurrence.bias_ih, recurrence.bias_hh):
             torch.nn.init.normal_(bias)
         inputs = torch.randn(40, 7)
