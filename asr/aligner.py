@@ -51,6 +51,11 @@ class AlignedText:
         """Mean log-probability of a frame; far below that of other recordings where the text is wrong."""
         return self.alignment.score / max(1, len(self.alignment.path))
 
+    @property
+    def phones(self) -> list[list[str]] | None:
+        """Of each word as it was said; None where the tokens are not phones."""
+        return [[phone.text for phone in word] for word in self.tokens] if self.units == "phones" else None
+
     def to_json(self) -> dict[str, Any]:
         """One line of ``asr align --format json``."""
         words = zip(self.transcript.words, self.tokens, strict=True)

@@ -2,7 +2,8 @@
 
 A bidirectional layer is two one-direction passes: the second hears each utterance's valid frames in
 reverse. That equals a packed sequence (within rounding) but stays on oneDNN's fast kernel, and it makes
-the result independent of padding. On bfloat16 input the kernels run in bfloat16 over float32 weights.
+the result independent of padding. On bfloat16 input the kernels run in bfloat16 over float32 weights;
+LSTMs are trained in it by kernels of our own (:mod:`asr.lstm`).
 
 A stream is encoded piece by piece. One direction carries its hidden state and loses nothing; a
 bidirectional encoder hears each piece with some look-ahead, over which the backward direction starts
@@ -130,12 +131,22 @@ class Recurrence(nn.Module):
         """``(batch, time, input)`` to ``(batch, time, hidden)`` and the state after the last frame."""
         recurrent = functional.dropout(self.weight_hh, self.dropout, self.training)
         weights = [weight.to(x.dtype) for weight in (self.weight_ih, recurrent, self.bias_ih, self.bias_hh)]
+        if state is None and self._is_trained_in_bfloat16(x):
+            from asr.lstm import lstm
+
+            y, cell = lstm(x, weights[0], weights[1], weights[2] + weights[3])
+            return y, (y[None, :, -1].detach(), cell[None].to(x.dtype))
         if state is None:
             zeros = x.new_zeros(1, x.shape[0], self.hidden_size)
             state = (zeros, zeros) if self.cell == "lstm" else zeros
         run = getattr(torch._VF, self.kernel)
         y, *after = run(x, state, weights, True, 1, 0.0, self.training, False, True)
         return y, tuple(after) if self.cell == "lstm" else after[0]
+
+    def _is_trained_in_bfloat16(self, x: Tensor) -> bool:
+        """Whether there is something faster than the kernel, whose backward pass is slow on a CPU."""
+        on_cpu = x.dtype == torch.bfloat16 and x.device.type == "cpu"
+        return on_cpu and self.cell == "lstm" and self.training and torch.is_grad_enabled() and x.shape[1] > 0
 
     def step(self, x: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Sequence[Tensor]]:
         """One frame ``(batch, input)`` to ``(batch, hidden)``: for many steps of few frames.

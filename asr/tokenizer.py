@@ -80,13 +80,15 @@ class PhoneTokenizer:
             phones = self._pronunciations.get(word)
             if phones is None:
                 raise UnknownSymbol(f"{word!r} has no pronunciation in the lexicon")
-            try:
-                ids += [self._ids[phone] for phone in phones]
-            except KeyError as error:
-                raise UnknownSymbol(
-                    f"{error.args[0]!r}, a phone of {word!r}, is not among the tokens"
-                ) from None
+            ids += self.encode_phones(phones, word)
         return ids
+
+    def encode_phones(self, phones: Iterable[str], word: str) -> list[int]:
+        """Token ids of the phones of a word (or text); raises :class:`UnknownSymbol` for one that is none."""
+        try:
+            return [self._ids[phone] for phone in phones]
+        except KeyError as error:
+            raise UnknownSymbol(f"{error.args[0]!r}, a phone of {word!r}, is not among the tokens") from None
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self.tokens[number] for number in ids if number)

@@ -230,6 +230,7 @@ class TestCommand:
         pieces = read_manifest(manifest)
         assert [piece.text for piece in pieces] == [each["text"] for each in said]
         assert min(piece.confidence for piece in pieces) > 0.5
+        assert all(len(piece.text.split()) <= len(piece.extra["phones"].split()) for piece in pieces)
         starts = np.cumsum([0] + [len(clip) + len(silence) for clip, _ in clips]) / rate
         for piece, start, clip in zip(pieces, starts, clips, strict=False):
             assert start - 0.5 < piece.offset < start + 0.6

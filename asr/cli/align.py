@@ -144,13 +144,16 @@ def _write_pieces(
     from asr.errors import UserError
     from asr.manifest import write_manifest
 
-    aligned = {result.id: result.transcript for result in results}
+    aligned = {result.id: result for result in results}
     pieces = [
         piece
         for utterance in utterances
-        if (transcript := aligned.get(utterance.id))
+        if (result := aligned.get(utterance.id))
         for piece in cut_for_training(
-            replace(utterance, duration=transcript.duration), transcript.words, options
+            replace(utterance, duration=result.transcript.duration),
+            result.transcript.words,
+            options,
+            result.phones,
         )
     ]
     kept = [piece for piece in pieces if piece is not None]
@@ -158,7 +161,7 @@ def _write_pieces(
         raise UserError(f"{path}: not written, since no piece was fit to train on")
     write_manifest(path, kept)
     minutes = sum(piece.duration for piece in kept) / 60
-    heard = sum(transcript.duration for transcript in aligned.values()) / 60
+    heard = sum(result.transcript.duration for result in results) / 60
     typer.echo(f"{path}: {len(kept)} utterances, {minutes:.1f} of {heard:.1f} minutes", err=True)
     if len(kept) < len(pieces):
         typer.echo(f"left out {len(pieces) - len(kept)}: too long, or not written in letters", err=True)

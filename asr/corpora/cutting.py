@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from asr.corpora.text import to_letters
-from asr.manifest import Utterance
+from asr.manifest import PHONES, Utterance
 from asr.transcript import Word, mean_confidence
 
 MARGIN = 0.3
@@ -29,7 +29,10 @@ class CutOptions:
 
 
 def cut_for_training(
-    utterance: Utterance, words: Sequence[Word], options: CutOptions
+    utterance: Utterance,
+    words: Sequence[Word],
+    options: CutOptions,
+    phones: Sequence[Sequence[str]] | None = None,
 ) -> Iterator[Utterance | None]:
     """Pieces of an utterance between pauses.
 
@@ -37,6 +40,7 @@ def cut_for_training(
         utterance: What was aligned; the pieces' offsets are in its file.
         words: Of the utterance, timed from its start.
         options: Where to cut.
+        phones: Of each word as it was said; the pieces have those of theirs as ``phones``.
 
     Yields:
         Pieces numbered from 0, in order, their texts in letters, each with the mean of its words'
@@ -49,6 +53,10 @@ def cut_for_training(
         if not text or end - begin > options.longest:
             yield None
             continue
+        extra = dict(utterance.extra)
+        extra.pop(PHONES, None)
+        if phones is not None:
+            extra[PHONES] = " ".join(phone for word in phones[part.start : part.stop] for phone in word)
         yield replace(
             utterance,
             id=f"{utterance.id}-{number:04d}",
@@ -56,6 +64,7 @@ def cut_for_training(
             duration=round(end - begin, 3),
             text=text,
             confidence=mean_confidence(said),
+            extra=extra,
         )
 
 

@@ -21,9 +21,9 @@ from asr.denominator import UnitNgram
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.loss import frames_needed
-from asr.manifest import Utterance, evenly_spread, read_manifest
+from asr.manifest import PHONES, Utterance, evenly_spread, read_manifest
 from asr.model import Model
-from asr.tokenizer import Tokenizer, UnknownSymbol
+from asr.tokenizer import PhoneTokenizer, Tokenizer, UnknownSymbol
 from asr.training.config import DataConfig, Recipe
 
 DECODED_AHEAD = 256
@@ -173,8 +173,12 @@ class TrainingData:
 
     def _encode(self, utterance: Utterance, tokenizer: Tokenizer, frames: int) -> list[int] | None:
         """Labels of an utterance, or None (counted) where a head cannot learn from it."""
+        text, phones = utterance.text or "", utterance.extra.get(PHONES)
         try:
-            labels = tokenizer.encode(utterance.text or "")
+            if isinstance(phones, str) and isinstance(tokenizer, PhoneTokenizer):
+                labels = tokenizer.encode_phones(phones.split(), text)
+            else:
+                labels = tokenizer.encode(text)
         except UnknownSymbol:
             self.dropped.add(f"cannot be written in {tokenizer.units}", utterance.id)
             return None

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 from asr.corpora.cutting import LONG_PAUSE, MARGIN, CutOptions, cut_for_training
 from asr.manifest import Utterance
@@ -61,3 +62,16 @@ def test_what_is_too_long_or_has_no_letters_is_left_out() -> None:
 
 def test_no_words_give_no_pieces() -> None:
     assert pieces([]) == []
+
+
+def test_pieces_have_the_phones_that_were_said_in_them_and_not_those_of_the_whole() -> None:
+    whole = replace(LONG, extra={"page": 3, "phones": "AA B K D IY"})
+    words = spoken((1.0, 2.0), (2.4, 3.0), (5.0, 6.0))
+    said = [["AA"], ["B", "K"], ["D", "IY"]]
+    cut = list(cut_for_training(whole, words, CutOptions(0.5, 0.0), said))
+    assert [each and each.extra for each in cut] == [
+        {"page": 3, "phones": "AA B K"},
+        {"page": 3, "phones": "D IY"},
+    ]
+    unsaid = list(cut_for_training(whole, words, CutOptions(0.5, 0.0)))
+    assert [each and each.extra for each in unsaid] == [{"page": 3}, {"page": 3}]

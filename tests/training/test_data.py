@@ -10,6 +10,7 @@ import torch
 
 from asr.batching import Item, plan_epoch, share_of
 from asr.errors import UserError
+from asr.tokenizer import PHONES
 from asr.training.config import DataConfig, Recipe, load_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
 from asr.training.network import build_model
@@ -83,6 +84,30 @@ def test_a_head_that_cannot_write_an_utterance_leaves_it_to_the_others(
     batch = data.load([Item(0, 0, 1.0, 1.0), Item(1, 0, 1.0, 1.0)], 0)
     assert batch.targets["phones"][1].tolist() == [2, -1]
     assert min(batch.targets["letters"][1]) > 0
+
+
+def test_phones_of_a_manifest_are_what_a_phone_head_learns_instead_of_the_lexicons(
+    recipe_file: Path, clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lexicon.txt").write_text("A AH\n")
+    lines = [
+        entries(clips)[0] | said
+        for said in (
+            {"id": "lexicon", "text": "A"},
+            {"id": "said", "text": "A", "phones": "EY Z"},
+            {"id": "unwritten", "text": "ABACUS", "phones": "B"},
+            {"id": "no phone", "text": "A", "phones": "EY QX"},
+        )
+    ]
+    manifest = write(tmp_path / "m.jsonl", lines)
+    heads = f"{{phones: {{units: phones, lexicon: {tmp_path}/lexicon.txt}}}}"
+    data = load(
+        load_recipe(recipe_file, [f"heads={heads}", f"data.train=[{{manifest: {manifest}}}]", *PLAIN])
+    )
+    labels, lengths = data.load([Item(number, 0, 1.0, 1.0) for number in range(3)], 0).targets["phones"]
+    said = [[PHONES[label] for label in row[:length]] for row, length in zip(labels, lengths, strict=True)]
+    assert said == [["AH"], ["EY", "Z"], ["B"]]
+    assert data.dropped.ids == {"cannot be written in phones": ["no phone"]}
 
 
 def test_a_manifest_with_nothing_to_train_on_says_why(recipe_file: Path, clips: Path, tmp_path: Path) -> None:
