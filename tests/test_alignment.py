@@ -291,6 +291,7 @@ class TestCommand:
             (["{audio}", "--text", "in 1865"], "'1865' cannot be spelled"),
             (["{audio}", "--text-file", "none.txt"], "none.txt: cannot be read"),
             (["{clips}", "--shortest", "1"], "--shortest: goes with --manifest-out"),
+            (["{clips}", "-o", "{folder}"], "{folder}: cannot be written (is a directory)"),
             (["{clips}", "--manifest-out", "{folder}"], "{folder}: cannot be written (is a directory)"),
             (["{clips}", "--manifest-out", "{clips}"], "is read or written already"),
             (["{clips}", "-o", "{folder}/x", "--manifest-out", "{folder}/x"], "is read or written already"),

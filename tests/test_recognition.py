@@ -100,6 +100,17 @@ def test_evaluate_is_decode_and_score(
     }
 
 
+@pytest.mark.parametrize("command", [("decode", "-o"), ("decode", "--manifest-out"), ("evaluate", "-o")])
+def test_a_place_that_cannot_be_written_is_told_before_any_audio_is_read(
+    run_asr: Any, model_directory: Path, tmp_path: Path, command: tuple[str, str]
+) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"audio_filepath": "missing.wav", "duration": 1.0, "text": "A"}\n')
+    done = run_asr(command[0], model_directory, manifest, command[1], tmp_path)
+    assert done.status == 1
+    assert done.stderr == f"asr: {tmp_path}: cannot be written (Is a directory)\n"
+
+
 def test_a_manifest_labelled_by_a_model_can_be_trained_on(
     run_asr: Any, model_directory: Path, clips: Path, tmp_path: Path
 ) -> None:

@@ -199,20 +199,22 @@ class _Documents:
 
     def __init__(self, format_name: str, output: Path | None, count: int) -> None:
         from asr.errors import UserError
+        from asr.files import check_writable
         from asr.writers import find_writers
 
         self._writer = None
         self._output = output
         self._folder = False
-        if format_name == JSON:
-            return
-        if format_name not in ("ctm", "textgrid", "srt", "vtt", "tsv"):
-            raise UserError(f"--format: {format_name!r} is not one of json, ctm, textgrid, srt, vtt, tsv")
-        (writer,) = find_writers(format_name)
-        self._writer = writer()
-        self._folder = not writer.many and (count > 1 or (output is not None and output.is_dir()))
+        if format_name != JSON:
+            if format_name not in ("ctm", "textgrid", "srt", "vtt", "tsv"):
+                raise UserError(f"--format: {format_name!r} is not one of json, ctm, textgrid, srt, vtt, tsv")
+            (writer,) = find_writers(format_name)
+            self._writer = writer()
+            self._folder = not writer.many and (count > 1 or (output is not None and output.is_dir()))
         if self._folder and (output is None or output.is_file()):
             raise UserError(f"--format {format_name}: of several texts goes into files: give -o FOLDER")
+        if output is not None and not self._folder:
+            check_writable(output)
 
     def write(self, results: "list[AlignedText]") -> None:
         """Write all results to the file or folder, or to standard output."""

@@ -36,7 +36,7 @@ def decode(
 ) -> None:
     """Write what a model hears in each utterance of a manifest, as JSON lines with id and text."""
     from asr.cli.recognise import decode_manifest, exit_status
-    from asr.files import atomic_write
+    from asr.files import atomic_write, check_writable
     from asr.manifest import write_manifest
 
     options = flags.decoding_options(
@@ -54,6 +54,8 @@ def decode(
         no_speech_gate,
         pause,
     )
+    for path in filter(None, (output, manifest_out)):
+        check_writable(path)
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
     if not any(decoded.hypotheses):
         exit_status(decoded)  # nothing could be read, so nothing is written

@@ -36,7 +36,7 @@ def evaluate(
 
     from asr.cli.recognise import decode_manifest, exit_status
     from asr.errors import UserError
-    from asr.files import atomic_write
+    from asr.files import atomic_write, check_writable
     from asr.scoring import evaluate as align_texts
     from asr.scoring.bootstrap import interval
     from asr.scoring.calibration import word_outcomes
@@ -56,6 +56,8 @@ def evaluate(
         no_speech_gate,
         pause,
     )
+    if output is not None:
+        check_writable(output)
     started = time.monotonic()
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
     elapsed = time.monotonic() - started
