@@ -21,7 +21,7 @@ from asr.training.checkpoint import load_checkpoint, refuse_second_run, save_che
 from asr.training.config import OptimizerConfig, ScheduleConfig
 from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, launch
 from asr.training.lm_data import Text, frequent_words
-from asr.training.network import choose_precision
+from asr.training.network import training_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
 
 
@@ -163,7 +163,7 @@ class LMTrainer:
         self.text, self.dev = Text(recipe.data.train, known), Text([recipe.data.dev], known)
         torch.manual_seed(recipe.seed)
         self.model = RNNLM(recipe.model, words).train().to(self.ranks.device)
-        self.model.precision = choose_precision(recipe.precision, self.ranks.device)
+        self.model.precision = training_precision(recipe.precision, self.ranks.device)
         # Words, seconds and wishes to stop are summed over the processes behind the gradient.
         self.optimisation = Optimisation(self.model, recipe.optimizer, statistics=3)
         self.position = LMPosition()

@@ -57,7 +57,7 @@ def _pronunciations(head: HeadConfig) -> dict[str, tuple[str, ...]] | None:
     return first
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
+def training_precision(name: str, device: torch.device) -> torch.dtype:
     """``auto``: bfloat16 where the machine's kernels compute it fast, else float32."""
     if name == "auto":
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else fast_bfloat16()

@@ -31,7 +31,7 @@ from asr.training.config import Recipe
 from asr.training.data import Batch, TrainingData, development_utterances, prefetched
 from asr.training.distributed import Ranks, Stopped, heed_stop
 from asr.training.evaluation import DevelopmentSet
-from asr.training.network import build_model, choose_precision, initialise_from
+from asr.training.network import build_model, initialise_from, training_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.reporter import Reporter
 from asr.vocal_tract import VocalTract
@@ -82,7 +82,7 @@ class Trainer:
         source = recipe.training.init_from
         self.left = initialise_from(self.model, source) if source else []
         self.model.to(ranks.device)
-        self.model.precision = choose_precision(recipe.training.precision, ranks.device)
+        self.model.precision = training_precision(recipe.training.precision, ranks.device)
         self.vocal_tract = VocalTract(recipe.augment.vocal_tract, recipe.frontend).to(ranks.device)
         self.spec_augment = SpecAugment(recipe.augment.spec_augment)
         self.data = TrainingData(recipe, self.model)
