@@ -6,6 +6,7 @@ Every row is the whole training step (reading, augmentation, features, network, 
 3 x 320 BiLSTM on the same ragged batches of noise of 2 to 16 s, unless ``--corpus`` names real speech:
 
 - ours, bf16 and fp32: one single-threaded process a core, as ``asr train`` starts them;
+- the same in bf16 with oneDNN's LSTM instead of that of ``asr/lstm.py``;
 - packed: the recurrent layers as packed bidirectional ``nn.LSTM`` in fp32, one process of all threads;
 - SpeechBrain, where ``--speechbrain`` names a Python that has it: its own LSTM + CTC training step in fp32
   (see ``speechbrain_peer.py``), one process of all threads, on the same batches, already read and varied;
@@ -29,13 +30,14 @@ import torch
 from torch import Tensor, multiprocessing, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.encoder import EncoderConfig, RecurrentStack, State
+from asr.encoder import EncoderConfig, Recurrence, RecurrentStack, State
 from asr.precision import fast_bfloat16
 from asr.training.config import Recipe, load_recipe
 from asr.training.distributed import MEMORY_SETTINGS, Ranks, launch, usable_cores
 from asr.training.trainer import Trainer
 
 WARM_UP = 2
+OURS, ONEDNN, PACKED = "ours", "oneDNN", "packed"
 
 
 class PackedStack(nn.Module):
@@ -67,7 +69,7 @@ class Measurement:
     """What one process is told."""
 
     recipe: Recipe
-    packed: bool
+    layers: str
     steps: int
     result: Path
 
@@ -75,7 +77,9 @@ class Measurement:
 def measure(ranks: Ranks, what: Measurement) -> None:
     """Time whole steps; the main process writes seconds of audio a second, and the loss."""
     trainer = Trainer(what.recipe, what.result.parent, ranks)
-    if what.packed:
+    if what.layers == ONEDNN:
+        Recurrence._is_trained_in_bfloat16 = lambda self, x: False  # type: ignore[method-assign]
+    if what.layers == PACKED:
         stack = PackedStack(what.recipe.encoder, trainer.model.encoder.subsampling.output_size)
         trainer.model.encoder.recurrent = stack  # type: ignore[assignment]
         trainer = _rebuilt(trainer)
@@ -110,10 +114,10 @@ def _rebuilt(trainer: Trainer) -> Trainer:
     return trainer
 
 
-def run(recipe: Recipe, processes: int, packed: bool, steps: int, folder: Path) -> dict[str, float]:
+def run(recipe: Recipe, processes: int, layers: str, steps: int, folder: Path) -> dict[str, float]:
     """One row of the table."""
     result = folder / "result.json"
-    what = Measurement(recipe, packed, steps, result)
+    what = Measurement(recipe, layers, steps, result)
     if processes == 1:
         # In a process of its own, with the same settings of memory as the others.
         worker = multiprocessing.get_context("spawn").Process(target=measure, args=(Ranks(), what))
@@ -218,11 +222,15 @@ def main() -> None:
         rows = {}
         for precision in rates:
             rows[f"ours, {precision}, {cores} processes of one thread"] = run(
-                recipe(f"training.precision={precision}"), cores, False, options.steps, folder
+                recipe(f"training.precision={precision}"), cores, OURS, options.steps, folder
+            )
+        if bf16:
+            rows[f"the same with oneDNN's LSTM, bf16, {cores} processes of one thread"] = run(
+                recipe("training.precision=bf16"), cores, ONEDNN, options.steps, folder
             )
         os.environ |= MEMORY_SETTINGS | {"OMP_NUM_THREADS": str(cores)}
         rows[f"packed nn.LSTM, fp32, one process of {cores} threads"] = run(
-            recipe("training.precision=fp32"), 1, True, max(2, options.steps // 6), folder
+            recipe("training.precision=fp32"), 1, PACKED, max(2, options.steps // 6), folder
         )
         reference = rows[next(reversed(rows))]["speed"]
         if options.speechbrain:
