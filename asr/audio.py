@@ -6,12 +6,15 @@ used: since 2.9 it needs torchcodec. What a header says about sizes is never bel
 samples that came.
 """
 
+import io
 import os
 import shutil
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,6 +40,15 @@ MAX_AMPLITUDE = 2.0**16
 # Silence in FLAC takes the least room: 65,535 samples in a frame of a dozen bytes.
 MAX_SAMPLES_PER_BYTE = 8_192
 BLOCK_SAMPLES = 1 << 16
+# In a folder only files that are called like audio or video; a file that is named itself may be called
+# anything.
+SUFFIXES = frozenset(
+    (
+        *(".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
+        *(".aifc", ".au", ".snd", ".caf", ".sph", ".nist", ".m4a", ".aac", ".ac3", ".amr", ".wma"),
+        *(".mp4", ".m4v", ".mkv", ".mka", ".mov", ".webm", ".wmv", ".avi", ".3gp"),
+    )
+)
 STANDARD_INPUT = "standard input"
 
 
@@ -55,6 +67,12 @@ class RawFormat:
 
     sample_rate: int = 16_000
     channels: int = 1
+
+    def __post_init__(self) -> None:
+        if not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:
+            raise UserError(
+                f"--rate: {self.sample_rate} Hz is not between {MIN_SAMPLE_RATE} and {MAX_SAMPLE_RATE}"
+            )
 
 
 class AudioReader:
@@ -83,8 +101,9 @@ class AudioReader:
             try:
                 block = self._read(samples)
             except _Damage as damage:
-                self.damage = f"damaged after {total / self.info.sample_rate:.1f} s ({damage})"
                 block = damage.samples
+                seconds = (total + len(block)) / self.info.sample_rate
+                self.damage = f"damaged after {seconds:.1f} s ({damage})"
                 if not total and not len(block):
                     raise UserError(f"{self.name}: {self.damage}") from None
             if len(block):
@@ -125,7 +144,8 @@ def open_audio(source: Source, raw: RawFormat | None = None, offset: float = 0.0
     Raises:
         UserError: the source is missing, empty or not audio that can be read here.
     """
-    with _as_path(source) as (name, path):
+    name = source_name(source)
+    with _as_path(source) as path:
         try:
             sound = _open_sound(path, raw)
         except soundfile.SoundFileError as error:
@@ -210,38 +230,96 @@ def _clean(block: np.ndarray) -> np.ndarray:
     )
 
 
-@contextmanager
-def _as_path(source: Source) -> Iterator[tuple[str, str]]:
-    """The name of a source for messages, and a path at which it can be read."""
+def source_name(source: Source) -> str:
+    """What messages call a source that has no name of its own."""
+    if isinstance(source, TemporaryCopy):
+        return source.name
     if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
-        if _is_regular(path):
-            yield escape_name(path), path
-            return
-        with Path(path).open("rb") as stream, _copied(stream, escape_name(path)) as copy:
-            yield escape_name(path), copy
-    elif isinstance(source, bytes):
-        with tempfile.NamedTemporaryFile(prefix="asr-") as file:
-            file.write(source)
-            file.flush()
-            _refuse_empty(len(source), "bytes")
-            yield "bytes", file.name
-    else:
-        with _copied(source, STANDARD_INPUT) as copy:
-            yield STANDARD_INPUT, copy
+        return escape_name(source)
+    if isinstance(source, bytes):
+        return "bytes"
+    name = getattr(source, "name", "stream")
+    # A descriptor that was opened again has a number for a name.
+    ours = source is getattr(sys.stdin, "buffer", None) or isinstance(name, int)
+    return STANDARD_INPUT if ours else escape_name(name)
 
 
 @contextmanager
-def _copied(stream: BinaryIO | IO[bytes], name: str) -> Iterator[str]:
-    """A stream's content as a file, so that decoders can move about in it."""
-    with tempfile.NamedTemporaryFile(prefix="asr-") as file:
+def _as_path(source: Source) -> Iterator[str]:
+    """A path at which a source can be read."""
+    if isinstance(source, str | os.PathLike) and _is_regular(os.fspath(source)):
+        yield os.fspath(source)
+        return
+    copy = copied(source)
+    try:
+        yield os.fspath(copy)
+    finally:
+        copy.remove()
+
+
+class TemporaryCopy(os.PathLike[str]):
+    """What came through a pipe as a file, so that decoders can move about in it and read it again.
+
+    The file lasts as long as this object: a context, or any reference to it; at most as long as the program,
+    which Ctrl-C may end while a thread still copies.
+
+    Attributes:
+        name: What messages call it.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        """Copy a stream to its end.
+
+        Raises:
+            UserError: it is empty, or there is no room for it.
+        """
+        self.name = name
         try:
-            shutil.copyfileobj(stream, file)
-            file.flush()
+            descriptor, self._path = tempfile.mkstemp(prefix="asr-")
+            self.remove = weakref.finalize(self, _remove, self._path)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    shutil.copyfileobj(stream, file)
+                    _refuse_empty(file.tell(), name)
+            except BaseException:
+                self.remove()
+                raise
         except OSError as error:
-            raise UserError(f"{name}: cannot be copied to {file.name} ({error.strerror})") from error
-        _refuse_empty(file.tell(), name)
-        yield file.name
+            raise UserError(f"{name}: cannot be copied to a temporary file ({error.strerror})") from error
+
+    def __fspath__(self) -> str:
+        return self._path
+
+
+def _remove(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+def copied(source: Source) -> TemporaryCopy:
+    """Bytes, a stream or what comes through a named pipe as a file.
+
+    Raises:
+        UserError: it cannot be opened, is empty, or there is no room for it.
+    """
+    name = source_name(source)
+    if isinstance(source, bytes):
+        return TemporaryCopy(io.BytesIO(source), name)
+    if not isinstance(source, str | os.PathLike):
+        return TemporaryCopy(source, name)
+    with open_pipe_file(source) as stream:
+        return TemporaryCopy(stream, name)
+
+
+def open_pipe_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """What a named pipe gives.
+
+    Raises:
+        UserError: it may not be read.
+    """
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise UserError(f"{escape_name(path)}: cannot be opened ({error.strerror})") from error
 
 
 def _is_regular(path: str) -> bool:
@@ -371,11 +449,13 @@ def _read_ffmpeg(
     """The next samples; at their end ffmpeg's complaints, if it has any."""
     block = _read_au(process.stdout, samples, channels)
     if len(block) < samples:
-        process.wait()
+        status = process.wait()
         messages.seek(0)
         complaints = messages.read().decode(errors="replace").strip().splitlines()
         if complaints:
             raise _Damage(f"ffmpeg: {complaints[-1]}", block)
+        if status:
+            raise _Damage(f"ffmpeg ended with status {status}", block)
     return block
 
 

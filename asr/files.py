@@ -59,6 +59,15 @@ def check_writable(path: str | os.PathLike[str]) -> None:
                 pass
 
 
+def check_folder_writable(folder: str | os.PathLike[str]) -> None:
+    """Make a folder, and raise what :func:`atomic_write` would where no file can be made in it."""
+    folder = Path(folder)
+    with _told_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=_PREFIX, dir=folder):
+            pass
+
+
 @contextmanager
 def _told_of(path: Path) -> Iterator[None]:
     """Say of a failure that the file cannot be written; a reader that went away is none."""
@@ -75,7 +84,16 @@ def escape_name(name: str | os.PathLike[str]) -> str:
     name = os.fspath(name)
     for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n")):
         name = name.replace(plain, escaped)
-    return _UNDECODABLE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
+    return _UNDECODABLE.sub(_escaped_byte, name)
+
+
+def _escaped_byte(found: re.Match[str]) -> str:
+    return f"\\x{ord(found[0]) - 0xDC00:02x}"
+
+
+def one_line(message: str) -> str:
+    r"""A message on one line, whatever names are in it: newline and odd bytes as in :func:`escape_name`."""
+    return _UNDECODABLE.sub(_escaped_byte, message.replace("\n", "\\n"))
 
 
 def utf8_name(name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from asr.audio import RawFormat
+from asr.audio import STANDARD_INPUT, SUFFIXES, RawFormat
 from asr.errors import UserError
 from asr.files import escape_name
 from asr.manifest import read_manifest
@@ -17,15 +17,6 @@ from asr.recording import Recording
 
 STDIN = "-"
 MANIFEST_SUFFIX = ".jsonl"
-# In a folder only files that are called like audio or video; a file that is named itself may be called
-# anything.
-SUFFIXES = frozenset(
-    (
-        *(".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
-        *(".aifc", ".au", ".snd", ".caf", ".sph", ".nist", ".m4a", ".aac", ".ac3", ".amr", ".wma"),
-        *(".mp4", ".m4v", ".mkv", ".mka", ".mov", ".webm", ".wmv", ".avi", ".3gp"),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -72,10 +63,13 @@ def find_inputs(
         raw: Format of files without header.
     """
     inputs: list[Input | UserError] = []
-    for argument in arguments:
+    for position, argument in enumerate(arguments):
         try:
+            if argument == STDIN and STDIN in arguments[:position]:
+                raise UserError(f"{STANDARD_INPUT}: can be read once; give {STDIN} once")
             for found in _expand(argument, recursive):
-                source = _standard_input() if found.path == STDIN else found.path
+                # A file may be called so, too.
+                source = _standard_input() if argument == STDIN else found.path
                 recording = Recording(source, found.name, channel, found.offset, found.duration, raw)
                 suffix = PurePath(found.path).suffix
                 inputs.append(Input(recording, _inside(found.stem), suffix, found.speaker))
@@ -105,27 +99,47 @@ def output_stems(inputs: Sequence[Input]) -> list[PurePath]:
 
 
 def _expand(argument: str, recursive: bool) -> Iterator[_Found]:
-    path = Path(argument)
     if argument == STDIN:
         yield _Found(STDIN, STDIN, PurePath("stdin"))
     elif os.path.isdir(argument):  # noqa: PTH112 - pathlib raises where a name is too long
         if not recursive:
             raise UserError(f"{escape_name(argument)}: is a folder; --recursive transcribes the files in it")
-        yield from _folder(path)
-    elif path.suffix == MANIFEST_SUFFIX:
-        for utterance in read_manifest(path):
-            place = PurePath(utterance.id)
-            stem = place.with_suffix("") if place.suffix in SUFFIXES else place
-            part = (utterance.offset, utterance.duration or None)
-            yield _Found(utterance.audio_filepath, utterance.id, stem, *part, utterance.speaker)
-    elif glob.has_magic(argument) and not os.path.exists(argument):  # noqa: PTH110
+        yield from _folder(Path(argument))
+    elif _is_pattern(argument):
         found = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns
         if not found:
             raise UserError(f"{escape_name(argument)}: no file is called like this")
         for name in found:
-            yield _Found(name, name, PurePath(PurePath(name).stem))
+            if recursive and os.path.isdir(name):  # noqa: PTH112
+                yield from _folder(Path(name))
+            else:
+                yield from _file(name)
     else:
-        yield _Found(argument, argument, PurePath(path.stem))
+        yield from _file(argument)
+
+
+def _is_pattern(argument: str) -> bool:
+    return glob.has_magic(argument) and not os.path.exists(argument)  # noqa: PTH110
+
+
+def _file(name: str) -> Iterator[_Found]:
+    """A recording, or those of a manifest."""
+    path = Path(name)
+    if path.suffix == MANIFEST_SUFFIX:
+        yield from _manifest(path)
+    else:
+        yield _Found(name, name, PurePath(path.stem))
+
+
+def _manifest(path: Path) -> Iterator[_Found]:
+    utterances = read_manifest(path)
+    if not utterances:
+        raise UserError(f"{escape_name(path)}: no utterances in this manifest")
+    for utterance in utterances:
+        place = PurePath(utterance.id)
+        stem = place.with_suffix("") if place.suffix in SUFFIXES else place
+        part = (utterance.offset, utterance.duration or None)
+        yield _Found(utterance.audio_filepath, utterance.id, stem, *part, utterance.speaker)
 
 
 def _folder(folder: Path) -> Iterator[_Found]:

@@ -3,14 +3,14 @@
 import io
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 
-from asr.audio import STANDARD_INPUT, AudioInfo, AudioReader, RawFormat, check_format, open_audio
+from asr.audio import AudioInfo, AudioReader, RawFormat, check_format, open_audio, source_name
 from asr.errors import UserError
 
 Warn = Callable[[str], None]
@@ -20,6 +20,7 @@ _SUBTYPES = {
     (1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32",
     (3, 32): "FLOAT", (3, 64): "DOUBLE", (6, 8): "ALAW", (7, 8): "ULAW",
 }  # fmt: skip
+_WAVE = b"RIFF"
 _EXTENSIBLE = 0xFFFE
 _ENDLESS = 0x7FFF_F000
 _HEAD_BYTES = 1 << 16
@@ -44,37 +45,57 @@ def open_pipe(stream: BinaryIO, raw: RawFormat | None, warn: Warn) -> Iterator[A
     """
     given: Any = stream
     pipe: io.BufferedReader = given if isinstance(stream, io.BufferedReader) else io.BufferedReader(given)
+    name = source_name(stream)
     if raw is not None:
-        yield _reader(pipe, AudioInfo(_UNKNOWN, raw.sample_rate, raw.channels), (1, 16))
-    elif pipe.peek(4)[:4] == b"RIFF":
-        yield _wave_reader(pipe)
+        yield _reader(pipe, name, AudioInfo(_UNKNOWN, raw.sample_rate, raw.channels), (1, 16))
+        return
+    # A pipe's first bytes may come one by one, for which peek() does not wait.
+    head = pipe.read(len(_WAVE))
+    if head == _WAVE:
+        yield _wave_reader(pipe, name)
     else:
-        warn(f"{STANDARD_INPUT}: neither WAVE nor --raw, so it is heard when it has come to its end")
-        with open_audio(pipe) as reader:
+        warn(f"{name}: neither WAVE nor --raw, so it is heard when it has come to its end")
+        whole: Any = _WithHead(head, pipe, name)
+        with open_audio(whole) as reader:
             yield reader
 
 
-def _wave_reader(pipe: io.BufferedReader) -> AudioReader:
-    """Read the header of a WAVE stream up to its samples."""
-    pipe.read(12)
+class _WithHead(io.RawIOBase):
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, head: bytes, pipe: io.BufferedReader, name: str) -> None:
+        super().__init__()
+        self._parts: list[Any] = [io.BytesIO(head), pipe]
+        self.name = name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return next((count for part in self._parts if (count := part.readinto(buffer))), 0)
+
+
+def _wave_reader(pipe: io.BufferedReader, name: str) -> AudioReader:
+    """Read the header of a WAVE stream, whose first bytes were read, up to its samples."""
+    pipe.read(8)
     info, kind = AudioInfo(_UNKNOWN, 0, 0), (0, 0)
     while True:
         header = pipe.read(8)
         if len(header) < 8:
-            raise UserError(f"{STANDARD_INPUT}: a WAVE file without samples")
-        name, size = struct.unpack("<4sI", header)
-        if name == b"data":
+            raise UserError(f"{name}: a WAVE file without samples")
+        chunk, size = struct.unpack("<4sI", header)
+        if chunk == b"data":
             break
         content = _head(pipe, size + size % 2)
-        if name == b"fmt " and len(content) >= 16:
+        if chunk == b"fmt " and len(content) >= 16:
             tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
             if tag == _EXTENSIBLE and len(content) >= 26:
                 (tag,) = struct.unpack("<H", content[24:26])
             info, kind = AudioInfo(_UNKNOWN, rate, channels), (tag, bits)
     if kind not in _SUBTYPES:
-        raise UserError(f"{STANDARD_INPUT}: a kind of WAVE that is not read as it comes; use 16-bit samples")
+        raise UserError(f"{name}: a kind of WAVE that is not read as it comes; use 16-bit samples")
     # A program that cannot know how much will come writes the greatest number there is, or none.
-    return _reader(pipe, info, kind, size if 0 < size < _ENDLESS else None)
+    return _reader(pipe, name, info, kind, size if 0 < size < _ENDLESS else None)
 
 
 def _head(pipe: io.BufferedReader, size: int) -> bytes:
@@ -87,10 +108,10 @@ def _head(pipe: io.BufferedReader, size: int) -> bytes:
 
 
 def _reader(
-    pipe: io.BufferedReader, info: AudioInfo, kind: tuple[int, int], size: int | None = None
+    pipe: io.BufferedReader, name: str, info: AudioInfo, kind: tuple[int, int], size: int | None = None
 ) -> AudioReader:
     """Read samples as they come, ``size`` bytes of them or to the end."""
-    check_format(STANDARD_INPUT, info.sample_rate, info.channels)
+    check_format(name, info.sample_rate, info.channels)
     width = info.channels * kind[1] // 8
     left, rest = size, b""
 
@@ -108,7 +129,7 @@ def _reader(
         block, rest = rest[:whole], rest[whole:]
         return _decoded(block, info, _SUBTYPES[kind])
 
-    return AudioReader(STANDARD_INPUT, info, read)
+    return AudioReader(name, info, read)
 
 
 def _decoded(data: bytes, info: AudioInfo, subtype: str) -> np.ndarray:
@@ -160,19 +181,23 @@ def open_microphone(device: str | int | None, sample_rate: int, warn: Warn) -> I
             waiting.put(None)  # nothing will come any more, however often it is asked for
         return np.concatenate(heard) if heard else np.empty((0, 1), np.float32)
 
-    try:
-        rate = _supported_rate(sounddevice, device, sample_rate)
-        with sounddevice.InputStream(
-            samplerate=rate,
-            device=device,
-            channels=1,
-            dtype="float32",
-            callback=hear,
-            finished_callback=lambda: waiting.put(None),
-        ):
-            yield AudioReader(MICROPHONE, AudioInfo(_UNKNOWN, rate, 1), read)
-    except (sounddevice.PortAudioError, ValueError) as error:
-        raise UserError(f"{MICROPHONE}: cannot be opened ({error}); asr listen --list names them") from error
+    with ExitStack() as opened:
+        try:
+            rate = _supported_rate(sounddevice, device, sample_rate)
+            opened.enter_context(
+                sounddevice.InputStream(
+                    samplerate=rate,
+                    device=device,
+                    channels=1,
+                    dtype="float32",
+                    callback=hear,
+                    finished_callback=lambda: waiting.put(None),
+                )
+            )
+        except (sounddevice.PortAudioError, ValueError) as error:
+            reason = f"cannot be opened ({error}); asr listen --list names them"
+            raise UserError(f"{MICROPHONE}: {reason}") from error
+        yield AudioReader(MICROPHONE, AudioInfo(_UNKNOWN, rate, 1), read)
 
 
 def import_sounddevice() -> Any:

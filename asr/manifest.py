@@ -136,9 +136,12 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
     text = entry.get("text")
     if text is not None and not isinstance(text, str):
         raise UserError(f"{path}: line {number}: 'text' is not a string")
-    identifier, speaker = entry.get("id"), entry.get("speaker")
+    given, speaker = entry.get("id"), entry.get("speaker")
+    identifier = default_id(audio_filepath, offset) if given in (None, "") else str(given)
+    if "\0" in identifier or not _is_writable(identifier):
+        raise UserError(f"{path}: line {number}: the id {identifier!r} is no text")
     return Utterance(
-        id=default_id(audio_filepath, offset) if identifier in (None, "") else str(identifier),
+        id=identifier,
         audio_filepath=str(path.parent / audio_filepath),
         duration=_number(entry, "duration", None, path, number),
         offset=offset,
@@ -148,6 +151,15 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
         confidence=_number(entry, "confidence", 1.0, path, number),
         extra={key: value for key, value in entry.items() if key not in _KNOWN},
     )
+
+
+def _is_writable(text: str) -> bool:
+    """Whether it is Unicode, or the bytes of a file's name: JSON can hold halves of characters."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _number(entry: dict[str, Any], key: str, default: float | None, path: Path, number: int) -> float:

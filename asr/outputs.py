@@ -49,7 +49,9 @@ def plan_files(
     jobs = []
     for entry, stem in zip(inputs, output_stems(inputs), strict=True):
         paths = [(writer, folder / stem.with_name(f"{stem.name}.{writer.extension}")) for writer in writers]
-        jobs.append(Job(entry, tuple(pair for pair in paths if lacks(pair[1]))))
+        # What came through a pipe before was something else.
+        new = hasattr(entry.recording.source, "read")
+        jobs.append(Job(entry, tuple(pair for pair in paths if new or lacks(pair[1]))))
     return jobs
 
 

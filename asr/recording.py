@@ -1,5 +1,6 @@
 """One thing to transcribe, and its samples as the model hears them."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.audio import BLOCK_SAMPLES, AudioInfo, AudioReader, RawFormat, Source, open_audio
+from asr.audio import (
+    BLOCK_SAMPLES,
+    MAX_CHANNELS,
+    MAX_SAMPLE_RATE,
+    MIN_SAMPLE_RATE,
+    AudioInfo,
+    AudioReader,
+    RawFormat,
+    Source,
+    open_audio,
+)
 from asr.errors import UserError
 from asr.resampling import Resampler
 
@@ -52,12 +63,22 @@ def open_recording(recording: Recording, model_rate: int) -> Iterator[AudioReade
     source = recording.source
     if isinstance(source, np.ndarray | Tensor):
         samples = float_samples(source)
-        rate = recording.sample_rate or model_rate
+        rate = model_rate if recording.sample_rate is None else recording.sample_rate
+        if not isinstance(rate, int | np.integer) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+            raise UserError(
+                f"samples: the rate must be a whole number of Hz from {MIN_SAMPLE_RATE} to "
+                f"{MAX_SAMPLE_RATE}, not {rate}"
+            )
         info = AudioInfo(len(samples) / rate, rate, samples.shape[1])
         begin = round(recording.offset * rate)
         parts = (samples[start : start + BLOCK_SAMPLES] for start in count(begin, BLOCK_SAMPLES))
         # A copy, since what is not a number is cleaned in place.
         yield AudioReader("samples", info, lambda _: next(parts).copy())
+    elif not isinstance(source, str | os.PathLike | bytes) and not hasattr(source, "read"):
+        raise UserError(
+            "a recording is a path, the bytes of a file, a binary stream, an array or a tensor, "
+            f"not {type(source).__name__}"
+        )
     else:
         with open_audio(source, recording.raw, recording.offset) as reader:
             yield reader
@@ -98,9 +119,14 @@ def model_blocks(
 
 def float_samples(source: Samples) -> np.ndarray:
     """Samples of any type as float32 ``(samples, channels)``."""
-    samples = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
+    if isinstance(source, Tensor):
+        # numpy has no bfloat16.
+        source = (source.float() if source.is_floating_point() else source).detach().cpu().numpy()
+    samples: np.ndarray = source
     if samples.ndim not in (1, 2):
         raise UserError(f"samples must be (samples,) or (samples, channels), not {samples.shape}")
+    if samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS:
+        raise UserError(f"samples must be (samples, channels), not {samples.shape}: transpose them")
     if np.issubdtype(samples.dtype, np.integer):
         limits: Any = np.iinfo(samples.dtype)
         middle = 0 if limits.min < 0 else (limits.max + 1) / 2

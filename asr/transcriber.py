@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr import __version__
-from asr.audio import Source
+from asr.audio import Source, copied
 from asr.decoding.options import Decoder, DecodingOptions, choose_head, load_decoder
 from asr.decoding.words import timed_words
 from asr.errors import UserError
-from asr.files import is_named_pipe
+from asr.files import is_named_pipe, utf8_name
 from asr.model import AcousticModel, find_model, load_network
 from asr.pauses import pause_tokens
 from asr.pipeline import Listener, Recognised, recognise
@@ -145,7 +145,7 @@ class Transcriber:
             if isinstance(value, str | int | float)
         }
         given = {
-            key: str(value) if isinstance(value, Path) else value
+            key: utf8_name(str(value)) if isinstance(value, Path) else value
             for key, value in vars(self.options).items()
             if value is not None and key not in ("settings", "threads")
         }
@@ -153,7 +153,7 @@ class Transcriber:
         return {
             "asr": __version__,
             "model": {
-                "name": self.folder.resolve().name,
+                "name": utf8_name(self.folder.resolve().name),
                 "head": self.head,
                 "precision": self.model.arithmetic,
                 "training": training,
@@ -198,13 +198,15 @@ class Transcriber:
             batch_seconds: Padded audio in a batch, in seconds.
             listener: Is told how the work goes.
         """
-        counts: deque[int] = deque()
-        singles = self._single_channels(recordings, counts)
+        planned: deque[int | UserError] = deque()
+        singles = self._single_channels(recordings, planned)
         results = recognise(self, singles, threads, batch_seconds, listener)
         for first in results:
-            together = [first, *islice(results, counts.popleft() - 1)]
+            yield from _leading_errors(planned)
+            together = [first, *islice(results, cast(int, planned.popleft()) - 1)]
             errors = [result.error for result in together if result.error is not None]
             yield errors[0] if errors else _transcript(together)
+        yield from _leading_errors(planned)
 
     def stream(self, look_ahead: float | None = None, sample_rate: int | None = None) -> Stream:
         """Begin to transcribe what comes piece by piece; see :class:`asr.streaming.Stream`.
@@ -216,15 +218,22 @@ class Transcriber:
         return Stream(self, look_ahead, sample_rate)
 
     def _single_channels(
-        self, recordings: Iterable[Recording | Source | Samples], counts: deque[int]
+        self, recordings: Iterable[Recording | Source | Samples], planned: deque[int | UserError]
     ) -> Iterator[Recording]:
-        """Recordings with one of several channels each; of how many channels each is goes to ``counts``."""
+        """Recordings with one of several channels each.
+
+        Of how many channels each is goes to ``planned``, or why there is none of it.
+        """
         for given in recordings:
             recording = given if isinstance(given, Recording) else Recording(given)
             if recording.channel == ALL_CHANNELS:
-                recording = replace(recording, source=_read_again(recording.source))
+                try:
+                    recording = replace(recording, source=_kept(recording.source))
+                except UserError as error:
+                    planned.append(error)
+                    continue
             channels = self._channels(recording) if recording.channel == ALL_CHANNELS else None
-            counts.append(channels or 1)
+            planned.append(channels or 1)
             if channels is None:
                 yield recording
             else:
@@ -266,13 +275,16 @@ class Transcriber:
         return replace(hypothesis, words=words)
 
 
-def _read_again(source: Source | Samples) -> Source | Samples:
-    """A source that each channel can read anew: of a stream or a pipe, its bytes."""
-    if hasattr(source, "read"):
-        return source.read()
-    if isinstance(source, str | os.PathLike) and is_named_pipe(source):
-        return Path(source).read_bytes()
-    return source
+def _kept(source: Source | Samples) -> Source | Samples:
+    """A source that each channel can read anew: of a stream or a pipe, a copy."""
+    if isinstance(source, str | os.PathLike):
+        return copied(source) if is_named_pipe(source) else source
+    return source if isinstance(source, Samples | bytes) else copied(source)
+
+
+def _leading_errors(planned: deque[int | UserError]) -> Iterator[UserError]:
+    while planned and isinstance(planned[0], UserError):
+        yield cast(UserError, planned.popleft())
 
 
 def _transcript(channels: list[Recognised]) -> Transcript:

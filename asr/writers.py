@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from asr.audio import SUFFIXES
 from asr.errors import UserError
 from asr.files import utf8_name
 from asr.segments import subtitle_cues, wrapped
@@ -138,7 +139,9 @@ class CtmWriter(Writer):
     many = True
 
     def document(self, name: str, transcript: Transcript) -> str:
-        recording = "_".join(PurePath(name).stem.encode("utf-8", "replace").decode().split()) or "recording"
+        path = PurePath(name)
+        stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
+        recording = "_".join(stem.encode("utf-8", "replace").decode().split()) or "recording"
         rows = sorted(
             (segment.channel or 1, word.start, word)
             for segment in transcript.segments
@@ -201,7 +204,9 @@ def find_writers(formats: str) -> list[type[Writer]]:
     Raises:
         UserError: there is no such format.
     """
-    names = list(WRITERS) if formats == ALL else [name.strip().lower() for name in formats.split(",")]
+    names = [name.strip().lower() for name in formats.split(",")]
+    if ALL in names:
+        names = [name for name in names if name != ALL] + list(WRITERS)
     unknown = [name for name in names if name not in WRITERS]
     if unknown:
         raise UserError(f"--format: {unknown[0]!r} is not one of {', '.join(WRITERS)}, {ALL}")

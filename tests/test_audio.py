@@ -274,3 +274,20 @@ def test_what_ffmpeg_complains_of_is_damage(tmp_path: Path, monkeypatch: pytest.
     with open_audio(path) as reader:
         assert sum(len(block) for block in reader.blocks()) == 8000
         assert reader.damage.endswith("(ffmpeg: File ended prematurely)")
+
+
+def test_an_ffmpeg_that_was_ended_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.webm"
+    path.write_bytes(b"\x1aE\xdf\xa3")
+    fake_ffmpeg(
+        tmp_path,
+        monkeypatch,
+        "import os\n"
+        "sys.stdout.buffer.write(struct.pack('>4s5I', b'.snd', 24, 0xffffffff, 6, 8000, 1))\n"
+        "sys.stdout.buffer.write(struct.pack('>8000f', *[0.5] * 8000))\n"
+        "sys.stdout.flush()\n"
+        "os.kill(os.getpid(), 9)",
+    )
+    with open_audio(path) as reader:
+        assert sum(len(block) for block in reader.blocks()) == 8000
+        assert reader.damage == "damaged after 1.0 s (ffmpeg ended with status -9)"

@@ -14,6 +14,7 @@ import typer
 
 from asr import __version__
 from asr.errors import UserError
+from asr.files import one_line
 
 app = typer.Typer(
     name="asr",
@@ -59,6 +60,16 @@ def run() -> None:
     os._exit(status)
 
 
+def _open_missing_streams() -> None:
+    """Where the shell closed standard input, output or error (``>&-``), there is nothing and nobody.
+
+    Else the next file that is opened would take its number, and a library's message would end in it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 1.
 
@@ -67,6 +78,8 @@ def main() -> None:
     """
     from asr.cli import commands
     from asr.cli.garbage import collect_rarely
+
+    _open_missing_streams()
 
     if not app.registered_commands:  # where it is called again and again, as tests do
         commands.register(app)
@@ -80,7 +93,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except UserError as error:
-        sys.stderr.write(f"asr: {error}\n")
+        sys.stderr.write(f"asr: {one_line(str(error))}\n")
         sys.exit(1)
     except (BrokenPipeError, SystemExit) as end:
         # Click and rich catch a broken pipe themselves and exit with status 1.

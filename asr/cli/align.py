@@ -96,7 +96,7 @@ def align(
     with show_progress(f"aligning {source}", seconds, "seconds") as advance:
         for result in aligner.align_all(utterances, threads or flags.cores(), advance, _warn):
             if isinstance(result, UserError):
-                sys.stderr.write(f"asr: {result}\n")
+                _warn(str(result))
                 failures += 1
             else:
                 results.append(result)
@@ -110,7 +110,9 @@ def align(
 
 
 def _warn(message: str) -> None:
-    sys.stderr.write(f"asr: {message}\n")
+    from asr.files import one_line
+
+    sys.stderr.write(f"asr: {one_line(message)}\n")
 
 
 def _cutting(

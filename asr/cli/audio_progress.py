@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from asr.cli.output import write_stdout
+from asr.files import one_line
 from asr.pipeline import Listener
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class AudioProgress(Listener):
         self._known = self._done = 0.0
         self._started = self._shown = time.monotonic()
         self._warned_of_rate = False
+        self._said: set[str] = set()
         self._lock = threading.Lock()
         self._bar: Any = None
         self._task: Any = None
@@ -78,8 +80,16 @@ class AudioProgress(Listener):
             self._show()
 
     def warn(self, message: str) -> None:
-        """Say something, above the bar."""
-        self._above(lambda: sys.stderr.write(f"asr: {message}\n"))
+        """Say something, above the bar, and once: of each channel of a recording by itself it comes again."""
+        with self._lock:
+            said = message in self._said
+            self._said.add(message)
+        if not said:
+            self.error(message)
+
+    def error(self, message: str) -> None:
+        """Say what went wrong, above the bar."""
+        self._above(lambda: sys.stderr.write(f"asr: {one_line(message)}\n"))
 
     def result(self, text: str) -> None:
         """Write to standard output, above the bar where both are on a terminal."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import typer
 
+from asr.audio import open_pipe_file
 from asr.cli.audio_progress import AudioProgress
 from asr.cli.output import write_stdout
 from asr.errors import UserError
@@ -125,7 +126,7 @@ def stream_inputs(
                     raise typer.Exit(INTERRUPTED)
         except UserError as error:
             errors.append(error)
-            progress.warn(str(error))
+            progress.error(str(error))
     return errors
 
 
@@ -153,7 +154,7 @@ def _open(recording: Recording, rate: int, warn: "Warn") -> "AbstractContextMana
 
 @contextmanager
 def _open_named_pipe(path: Path, recording: Recording, warn: "Warn") -> "Iterator[AudioReader]":
-    with path.open("rb") as stream, open_pipe(stream, recording.raw, warn) as reader:
+    with open_pipe_file(path) as stream, open_pipe(stream, recording.raw, warn) as reader:
         yield reader
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from asr.files import one_line
 from asr.transcript import mean_confidence
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def decode_manifest(
         )
         loaded.result()
     for failure in found.failures:
-        sys.stderr.write(f"asr: {failure}\n")
+        sys.stderr.write(f"asr: {one_line(str(failure))}\n")
     return Decoded(utterances, [nbest or [] for nbest in found.results], found.failures)
 
 

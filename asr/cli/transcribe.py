@@ -98,10 +98,10 @@ def transcribe(
     import_torch()
     from asr.audio import RawFormat
     from asr.errors import UserError
-    from asr.files import escape_name
+    from asr.files import check_folder_writable, escape_name, one_line
     from asr.inputs import find_inputs
     from asr.outputs import Job, plan_files
-    from asr.writers import VttWriter, find_writers
+    from asr.writers import JsonWriter, VttWriter, find_writers
 
     writers = find_writers(formats)
     if rate and not raw:
@@ -110,6 +110,8 @@ def transcribe(
         raise UserError("--overwrite: goes with --output-dir")
     if highlight_words and not any(writer is VttWriter for writer in writers):
         raise UserError("--highlight-words: goes with --format vtt")
+    if nbest is not None and nbest > 1 and not stream and not any(issubclass(w, JsonWriter) for w in writers):
+        raise UserError("--nbest: goes with --format json or jsonl")
     if look_ahead is not None and not stream:
         raise UserError("--look-ahead: goes with --stream")
     if stream:
@@ -131,6 +133,8 @@ def transcribe(
         jobs = [Job(entry, ()) for entry in inputs]
     else:
         jobs = [job for job in plan_files(inputs, writers, output_dir, overwrite) if job.files]
+        if jobs:
+            check_folder_writable(output_dir)
         if len(jobs) < len(inputs):
             kept = len(inputs) - len(jobs)
             sys.stderr.write(
@@ -139,7 +143,7 @@ def transcribe(
             )
     errors = [entry for entry in found if isinstance(entry, UserError)]
     for error in errors:
-        sys.stderr.write(f"asr: {error}\n")
+        sys.stderr.write(f"asr: {one_line(str(error))}\n")
     if jobs:
         from asr.transcriber import load_model
 
@@ -161,8 +165,10 @@ def transcribe(
         transcriber = load_model(model, options, device, precision)
         if stream:
             from asr.cli.live import stream_inputs
+            from asr.cli.output import quiet_libraries
 
-            errors += stream_inputs(inputs, transcriber, threads, look_ahead, several=len(found) > 1)
+            with quiet_libraries():
+                errors += stream_inputs(inputs, transcriber, threads, look_ahead, several=len(found) > 1)
         else:
             makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
             errors += _run(jobs, transcriber, makers, options.threads, batch_seconds, several=len(found) > 1)
@@ -194,7 +200,7 @@ def _run(
                 text = _deliver(job, result, makers, several)
             except UserError as error:
                 errors.append(error)
-                progress.warn(str(error))
+                progress.error(str(error))
             else:
                 progress.result(text)
     return errors

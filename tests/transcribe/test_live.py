@@ -417,3 +417,30 @@ def test_raw_samples_of_several_channels(speak: Speak) -> None:
     with open_pipe(io.BytesIO(pcm(samples)), RawFormat(RATE, 2), print) as reader:
         found = np.concatenate(list(reader.blocks(100)))
     np.testing.assert_allclose(found, samples, atol=1e-4)
+
+
+def test_a_wave_whose_first_bytes_come_one_by_one(
+    stream: Run, said: Speak, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Trickle(io.RawIOBase):
+        def __init__(self, data: bytes) -> None:
+            super().__init__()
+            self._data, self._position = data, 0
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            size = 1 if self._position < 50 else len(buffer)
+            piece = self._data[self._position : self._position + size]
+            buffer[: len(piece)] = piece
+            self._position += len(piece)
+            return len(piece)
+
+    for name in ("a.wav", "a.flac"):
+        soundfile.write(tmp_path / name, said("HELLO WORLD"), RATE)
+        give(monkeypatch, Trickle((tmp_path / name).read_bytes()))
+        ran = stream("-")
+        assert (ran.status, ran.stdout) == (0, "HELLO WORLD\n")
+        late = ["asr: standard input: neither WAVE nor --raw, so it is heard when it has come to its end"]
+        assert messages(ran.stderr) == ([] if name == "a.wav" else late)
