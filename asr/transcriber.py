@@ -198,14 +198,15 @@ class Transcriber:
             batch_seconds: Padded audio in a batch, in seconds.
             listener: Is told how the work goes.
         """
-        planned: deque[int | UserError] = deque()
+        planned: deque[list[int | None] | UserError] = deque()
         singles = self._single_channels(recordings, planned)
         results = recognise(self, singles, threads, batch_seconds, listener)
         for first in results:
             yield from _leading_errors(planned)
-            together = [first, *islice(results, cast(int, planned.popleft()) - 1)]
+            labels = cast(list[int | None], planned.popleft())
+            together = [first, *islice(results, len(labels) - 1)]
             errors = [result.error for result in together if result.error is not None]
-            yield errors[0] if errors else _transcript(together)
+            yield errors[0] if errors else _transcript(together, labels)
         yield from _leading_errors(planned)
 
     def stream(self, look_ahead: float | None = None, sample_rate: int | None = None) -> Stream:
@@ -218,11 +219,13 @@ class Transcriber:
         return Stream(self, look_ahead, sample_rate)
 
     def _single_channels(
-        self, recordings: Iterable[Recording | Source | Samples], planned: deque[int | UserError]
+        self,
+        recordings: Iterable[Recording | Source | Samples],
+        planned: deque[list[int | None] | UserError],
     ) -> Iterator[Recording]:
         """Recordings with one of several channels each.
 
-        Of how many channels each is goes to ``planned``, or why there is none of it.
+        The channels of each go to ``planned`` (None: the mean of all), or why it cannot be read.
         """
         for given in recordings:
             recording = given if isinstance(given, Recording) else Recording(given)
@@ -232,12 +235,13 @@ class Transcriber:
                 except UserError as error:
                     planned.append(error)
                     continue
-            channels = self._channels(recording) if recording.channel == ALL_CHANNELS else None
-            planned.append(channels or 1)
-            if channels is None:
-                yield recording
+            if recording.channel == ALL_CHANNELS:
+                channels = range(1, self._channels(recording) + 1)
+                planned.append([*channels] if len(channels) > 1 else [None])
+                yield from (replace(recording, channel=number) for number in channels)
             else:
-                yield from (replace(recording, channel=number) for number in range(1, channels + 1))
+                planned.append([recording.channel if isinstance(recording.channel, int) else None])
+                yield recording
 
     def _channels(self, recording: Recording) -> int:
         try:
@@ -282,18 +286,17 @@ def _kept(source: Source | Samples) -> Source | Samples:
     return source if isinstance(source, Samples | bytes) else copied(source)
 
 
-def _leading_errors(planned: deque[int | UserError]) -> Iterator[UserError]:
+def _leading_errors(planned: deque[list[int | None] | UserError]) -> Iterator[UserError]:
     while planned and isinstance(planned[0], UserError):
         yield cast(UserError, planned.popleft())
 
 
-def _transcript(channels: list[Recognised]) -> Transcript:
-    """The transcript of a recording, of its channels where these were apart."""
-    apart = len(channels) > 1
+def _transcript(channels: list[Recognised], labels: list[int | None]) -> Transcript:
+    """The transcript of a recording from those of its channels; ``labels`` are their numbers."""
     segments = [
         segment
-        for number, channel in enumerate(channels, start=1)
-        for segment in split_at_pauses(_words(channel), number if apart else None)
+        for channel, label in zip(channels, labels, strict=True)
+        for segment in split_at_pauses(_words(channel), label)
     ]
     segments.sort(key=lambda segment: (segment.start, segment.channel or 0))
     only = channels[0].pieces if len(channels) == len(channels[0].pieces) == 1 else []

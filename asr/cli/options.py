@@ -48,7 +48,10 @@ RescoreFlag = Annotated[
     ),
 ]
 NBestFlag = Annotated[
-    int | None, typer.Option("--nbest", min=1, help="Hypotheses for each utterance.", rich_help_panel=PANEL)
+    int | None,
+    typer.Option(
+        "--nbest", min=1, help="Hypotheses for each utterance (of up to 40 s).", rich_help_panel=PANEL
+    ),
 ]
 PauseFlag = Annotated[
     float | None,

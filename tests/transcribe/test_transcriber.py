@@ -117,6 +117,8 @@ def test_channels(transcriber: Transcriber, speak: Speak, record: Record, tmp_pa
     stereo = np.stack([np.pad(left, (0, len(later) - len(left))), later], axis=1)
     assert transcriber.transcribe(stereo, channel=1).text == "HELLO"
     assert transcriber.transcribe(stereo, channel=2).text == "WORLD"
+    assert [segment.channel for segment in transcriber.transcribe(stereo, channel=2).segments] == [2]
+    assert [segment.channel for segment in transcriber.transcribe(stereo).segments] == [None]
     apart = transcriber.transcribe(stereo, channel="all")
     assert [(segment.text, segment.channel) for segment in apart.segments] == [("HELLO", 1), ("WORLD", 2)]
     assert apart.text == "HELLO WORLD"
