@@ -20,7 +20,7 @@ from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import Model, find_model, load_network
 from asr.recording import Recording, model_blocks, open_recording
-from asr.tokenizer import SPACE, Tokenizer, UnknownSymbol
+from asr.tokenizer import SPACE, PhoneTokenizer, Tokenizer, UnknownSymbol
 from asr.transcript import Segment, Transcript, Word
 from asr.windows import EmissionJoiner, cut_windows
 
@@ -139,10 +139,8 @@ class Speller:
         return [[phone for variants in parts for phone in self._phones(word, variants[0])]]
 
     def _phones(self, word: str, phones: Sequence[str]) -> list[int]:
-        try:
-            return [self._ids[phone] for phone in phones]
-        except KeyError as error:
-            raise UnknownSymbol(f"{error.args[0]!r}, a phone of {word!r}, is not among the tokens") from None
+        assert isinstance(self.tokenizer, PhoneTokenizer)
+        return self.tokenizer.encode_phones(phones, word)
 
 
 _ADVICE = "write it out in words"

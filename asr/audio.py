@@ -231,17 +231,32 @@ def _clean(block: np.ndarray) -> np.ndarray:
 
 
 def source_name(source: Source) -> str:
-    """What messages call a source that has no name of its own."""
+    """What messages call a source."""
     if isinstance(source, TemporaryCopy):
         return source.name
     if isinstance(source, str | os.PathLike):
         return escape_name(source)
     if isinstance(source, bytes):
         return "bytes"
-    name = getattr(source, "name", "stream")
-    # A descriptor that was opened again has a number for a name.
-    ours = source is getattr(sys.stdin, "buffer", None) or isinstance(name, int)
-    return STANDARD_INPUT if ours else escape_name(name)
+    if is_standard_input(source):
+        return STANDARD_INPUT
+    name = getattr(source, "name", None)
+    return escape_name(name) if isinstance(name, str) else "stream"
+
+
+class StandardInput(io.BufferedReader):
+    """Standard input through a buffer of its own.
+
+    A thread that still waits in ``sys.stdin`` when the program ends, after Ctrl-C, would abort it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(io.FileIO(os.dup(sys.stdin.fileno()), "rb"))
+
+
+def is_standard_input(source: Source) -> bool:
+    """Whether this is the stream that a shell gives a program."""
+    return isinstance(source, StandardInput) or source is getattr(sys.stdin, "buffer", None)
 
 
 @contextmanager

@@ -128,7 +128,10 @@ class Recurrence(nn.Module):
             nn.init.ones_(self.bias_ih[hidden_size : 2 * hidden_size])
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """``(batch, time, input)`` to ``(batch, time, hidden)`` and the state after the last frame."""
+        """``(batch, time, input)`` to ``(batch, time, hidden)`` and the state after the last frame.
+
+        The state is for streaming: where an LSTM is trained in bfloat16 no gradient flows through it.
+        """
         recurrent = functional.dropout(self.weight_hh, self.dropout, self.training)
         weights = [weight.to(x.dtype) for weight in (self.weight_ih, recurrent, self.bias_ih, self.bias_hh)]
         if state is None and self._is_trained_in_bfloat16(x):

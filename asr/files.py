@@ -6,7 +6,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,18 +54,24 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.is_file() or not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(prefix=_PREFIX, dir=path.parent):
-                pass
+            _try_folder(path.parent)
 
 
 def check_folder_writable(folder: str | os.PathLike[str]) -> None:
-    """Make a folder, and raise what :func:`atomic_write` would where no file can be made in it."""
-    folder = Path(folder)
-    with _told_of(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(prefix=_PREFIX, dir=folder):
-            pass
+    """Raise what :func:`atomic_write` would where no file can be made in a folder, which need not exist."""
+    with _told_of(Path(folder)):
+        _try_folder(Path(folder))
+
+
+def _try_folder(folder: Path) -> None:
+    """Make a folder and a file in it, and leave no trace of either."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(prefix=_PREFIX, dir=folder):
+        pass
+    for each in missing:
+        with suppress(OSError):  # where another process has begun to use it
+            each.rmdir()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from asr.audio import STANDARD_INPUT, SUFFIXES, RawFormat
+from asr.audio import STANDARD_INPUT, SUFFIXES, RawFormat, StandardInput
 from asr.errors import UserError
 from asr.files import escape_name
 from asr.manifest import read_manifest
@@ -64,17 +64,18 @@ def find_inputs(
     """
     inputs: list[Input | UserError] = []
     for position, argument in enumerate(arguments):
-        try:
-            if argument == STDIN and STDIN in arguments[:position]:
-                raise UserError(f"{STANDARD_INPUT}: can be read once; give {STDIN} once")
-            for found in _expand(argument, recursive):
-                # A file may be called so, too.
-                source = _standard_input() if argument == STDIN else found.path
-                recording = Recording(source, found.name, channel, found.offset, found.duration, raw)
-                suffix = PurePath(found.path).suffix
-                inputs.append(Input(recording, _inside(found.stem), suffix, found.speaker))
-        except UserError as error:
-            inputs.append(error)
+        if argument == STDIN and STDIN in arguments[:position]:
+            inputs.append(UserError(f"{STANDARD_INPUT}: can be read once; give {STDIN} once"))
+            continue
+        for found in _expand(argument, recursive):
+            if isinstance(found, UserError):
+                inputs.append(found)
+                continue
+            # A file may be called so, too.
+            source = _standard_input() if argument == STDIN else found.path
+            recording = Recording(source, found.name, channel, found.offset, found.duration, raw)
+            suffix = PurePath(found.path).suffix
+            inputs.append(Input(recording, _inside(found.stem), suffix, found.speaker))
     return inputs
 
 
@@ -98,37 +99,41 @@ def output_stems(inputs: Sequence[Input]) -> list[PurePath]:
     return stems
 
 
-def _expand(argument: str, recursive: bool) -> Iterator[_Found]:
+def _expand(argument: str, recursive: bool) -> Iterator[_Found | UserError]:
     if argument == STDIN:
         yield _Found(STDIN, STDIN, PurePath("stdin"))
-    elif os.path.isdir(argument):  # noqa: PTH112 - pathlib raises where a name is too long
-        if not recursive:
-            raise UserError(f"{escape_name(argument)}: is a folder; --recursive transcribes the files in it")
-        yield from _folder(Path(argument))
-    elif _is_pattern(argument):
-        found = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns
-        if not found:
-            raise UserError(f"{escape_name(argument)}: no file is called like this")
-        for name in found:
-            if recursive and os.path.isdir(name):  # noqa: PTH112
-                yield from _folder(Path(name))
-            else:
-                yield from _file(name)
-    else:
-        yield from _file(argument)
+        return
+    # A file whose name looks like a pattern is that file.
+    if not glob.has_magic(argument) or os.path.exists(argument):  # noqa: PTH110 - raises for a long name
+        yield from _named(argument, recursive)
+        return
+    names = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns
+    if not names:
+        yield UserError(f"{escape_name(argument)}: no file is called like this")
+    known = set()  # a pattern can name a folder and what is in it
+    for name in names:
+        for found in _named(name, recursive):
+            if isinstance(found, UserError):
+                yield found
+            elif (place := (found.path, found.name, found.offset)) not in known:
+                known.add(place)
+                yield found
 
 
-def _is_pattern(argument: str) -> bool:
-    return glob.has_magic(argument) and not os.path.exists(argument)  # noqa: PTH110
-
-
-def _file(name: str) -> Iterator[_Found]:
-    """A recording, or those of a manifest."""
-    path = Path(name)
-    if path.suffix == MANIFEST_SUFFIX:
-        yield from _manifest(path)
-    else:
-        yield _Found(name, name, PurePath(path.stem))
+def _named(name: str, recursive: bool) -> Iterator[_Found | UserError]:
+    """What is in a folder or a manifest, or a recording itself."""
+    try:
+        path = Path(name)
+        if os.path.isdir(name):  # noqa: PTH112 - pathlib raises where a name is too long
+            if not recursive:
+                raise UserError(f"{escape_name(name)}: is a folder; --recursive transcribes the files in it")
+            yield from _folder(path)
+        elif path.suffix == MANIFEST_SUFFIX:
+            yield from _manifest(path)
+        else:
+            yield _Found(name, name, PurePath(path.stem))
+    except UserError as error:
+        yield error
 
 
 def _manifest(path: Path) -> Iterator[_Found]:
@@ -167,11 +172,7 @@ def _inside(stem: PurePath) -> PurePath:
 
 
 def _standard_input() -> BinaryIO:
-    """Standard input through a buffer of its own.
-
-    A thread that still waits in ``sys.stdin`` when the program ends, after Ctrl-C, would abort it.
-    """
     try:
-        return open(os.dup(sys.stdin.fileno()), "rb")  # noqa: PTH123
-    except (OSError, ValueError):
+        return StandardInput()
+    except (OSError, ValueError):  # in a program that has put something else in its place
         return sys.stdin.buffer

@@ -10,7 +10,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from asr.audio import AudioInfo, AudioReader, RawFormat, check_format, open_audio, source_name
+from asr.audio import (
+    AudioInfo,
+    AudioReader,
+    RawFormat,
+    TemporaryCopy,
+    check_format,
+    open_audio,
+    source_name,
+)
 from asr.errors import UserError
 
 Warn = Callable[[str], None]
@@ -55,18 +63,17 @@ def open_pipe(stream: BinaryIO, raw: RawFormat | None, warn: Warn) -> Iterator[A
         yield _wave_reader(pipe, name)
     else:
         warn(f"{name}: neither WAVE nor --raw, so it is heard when it has come to its end")
-        whole: Any = _WithHead(head, pipe, name)
-        with open_audio(whole) as reader:
+        whole: Any = _WithHead(head, pipe)
+        with open_audio(TemporaryCopy(whole, name)) as reader:
             yield reader
 
 
 class _WithHead(io.RawIOBase):
     """A stream whose first bytes were read already."""
 
-    def __init__(self, head: bytes, pipe: io.BufferedReader, name: str) -> None:
+    def __init__(self, head: bytes, pipe: io.BufferedReader) -> None:
         super().__init__()
         self._parts: list[Any] = [io.BytesIO(head), pipe]
-        self.name = name
 
     def readable(self) -> bool:
         return True

@@ -84,9 +84,9 @@ class _LSTM(torch.autograd.Function):
             torch.mm(gate_slopes[t], weight_hh, out=hidden_slope)
         flat_slopes = gate_slopes.view(frames * batch, rows)
         return (
-            torch.mm(flat_slopes, weight_ih).view(frames, batch, -1).transpose(0, 1),
+            torch.mm(flat_slopes, weight_ih).view(frames, batch, flat.shape[1]).transpose(0, 1),
             torch.mm(flat_slopes.t(), flat),
-            torch.mm(flat_slopes.t(), hidden[:-1].view(frames * batch, -1)),
+            torch.mm(flat_slopes.t(), hidden[:-1].view(frames * batch, rows // 4)),
             flat_slopes.sum(0),
         )
 

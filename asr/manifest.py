@@ -16,7 +16,7 @@ from asr.errors import UserError
 from asr.files import atomic_write, escape_name
 
 _KNOWN = ("id", "audio_filepath", "offset", "duration", "text", "speaker", "sample_rate", "confidence")
-PHONES = "phones"
+PHONES_KEY = "phones"
 """Key of ``Utterance.extra``: how the text was said, for phone heads; separated by spaces."""
 
 

@@ -283,7 +283,9 @@ def _kept(source: Source | Samples) -> Source | Samples:
     """A source that each channel can read anew: of a stream or a pipe, a copy."""
     if isinstance(source, str | os.PathLike):
         return copied(source) if is_named_pipe(source) else source
-    return source if isinstance(source, Samples | bytes) else copied(source)
+    if isinstance(source, Samples | bytes) or not hasattr(source, "read"):
+        return source
+    return copied(source)
 
 
 def _leading_errors(planned: deque[list[int | None] | UserError]) -> Iterator[UserError]:

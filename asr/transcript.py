@@ -21,7 +21,7 @@ def mean_confidence(words: Sequence[Word]) -> float:
 
 @dataclass(frozen=True)
 class Segment:
-    """Words between two pauses; times in seconds, channel counted from 1 where channels are apart."""
+    """Words between two pauses; times in seconds, channel from 1 where one or each by itself was heard."""
 
     text: str
     start: float

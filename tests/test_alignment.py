@@ -230,7 +230,9 @@ class TestCommand:
         pieces = read_manifest(manifest)
         assert [piece.text for piece in pieces] == [each["text"] for each in said]
         assert min(piece.confidence for piece in pieces) > 0.5
-        assert all(len(piece.text.split()) <= len(piece.extra["phones"].split()) for piece in pieces)
+        phones = [len(piece.extra["phones"].split()) for piece in pieces]
+        letters = [len(piece.text or "") for piece in pieces]
+        assert all(0.4 < said / written < 1 for said, written in zip(phones, letters, strict=True))
         starts = np.cumsum([0] + [len(clip) + len(silence) for clip, _ in clips]) / rate
         for piece, start, clip in zip(pieces, starts, clips, strict=False):
             assert start - 0.5 < piece.offset < start + 0.6

@@ -89,4 +89,4 @@ def test_what_can_be_written_passes_the_check_and_stays_as_it_is(tmp_path: Path)
     for name in ("a", "b", "c/d", "/dev/null"):
         check_writable(tmp_path / name)
     assert (tmp_path / "a").read_text() == "x"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

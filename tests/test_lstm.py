@@ -64,6 +64,15 @@ def test_an_utterance_does_not_depend_on_those_beside_it() -> None:
     torch.testing.assert_close(alone, together, atol=0.01, rtol=0)
 
 
+def test_no_utterances_give_no_gradient() -> None:
+    x, *weights = (each.requires_grad_() for each in arguments(0, 5, 8, 16))
+    output, cell = lstm(x, *weights)
+    assert (output.shape, cell.shape) == ((0, 5, 16), (0, 16))
+    output.sum().backward()
+    assert x.grad.shape == (0, 5, 8)
+    assert not weights[1].grad.any()
+
+
 def test_what_is_not_a_number_stays_visible() -> None:
     x, *weights = arguments(2, 5, 8, 16)
     x[1, 2, 3] = torch.nan

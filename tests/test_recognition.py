@@ -111,6 +111,26 @@ def test_a_place_that_cannot_be_written_is_told_before_any_audio_is_read(
     assert done.stderr == f"asr: {tmp_path}: cannot be written (Is a directory)\n"
 
 
+def test_a_mistake_leaves_no_folder_behind(run_asr: Any, clips: Path, tmp_path: Path) -> None:
+    for command in (("decode", "no-model", clips, "-o"), ("transcribe", "-m", "no-model", clips, "-o")):
+        assert run_asr(*command, tmp_path / "new" / "deeper").status == 1
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_new_text_keeps_no_phones_of_the_old_one(
+    run_asr: Any, model_directory: Path, clips: Path, tmp_path: Path
+) -> None:
+    line = json.loads(clips.read_text().splitlines()[0]) | {"phones": "OW L D", "page": 3}
+    line["audio_filepath"] = str((clips.parent / line["audio_filepath"]).resolve())
+    (tmp_path / "m.jsonl").write_text(json.dumps(line) + "\n")
+    out = tmp_path / "labelled.jsonl"
+    done = run_asr("decode", model_directory, tmp_path / "m.jsonl", "-o", "/dev/null", "--manifest-out", out)
+    assert done.status == 0, done.stderr
+    (utterance,) = read_manifest(out)
+    assert utterance.extra["page"] == 3
+    assert "phones" not in utterance.extra
+
+
 def test_a_manifest_labelled_by_a_model_can_be_trained_on(
     run_asr: Any, model_directory: Path, clips: Path, tmp_path: Path
 ) -> None:

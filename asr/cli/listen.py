@@ -50,6 +50,7 @@ def listen(
         return
 
     from asr.cli.live import LiveText, follow, latency_line, use_threads
+    from asr.files import one_line
     from asr.recording import Recording, model_blocks
     from asr.transcriber import load_model
 
@@ -73,7 +74,7 @@ def listen(
     name = int(microphone) if microphone and microphone.isdecimal() else microphone
 
     def warn(message: str) -> None:
-        sys.stderr.write(f"asr: {message}\n")
+        sys.stderr.write(f"asr: {one_line(message)}\n")
 
     with open_microphone(name, transcriber.sample_rate, warn) as reader, LiveText() as text:
         warn(f"listening until Ctrl-C: {latency_line(stream)}")

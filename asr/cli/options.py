@@ -50,7 +50,10 @@ RescoreFlag = Annotated[
 NBestFlag = Annotated[
     int | None,
     typer.Option(
-        "--nbest", min=1, help="Hypotheses for each utterance (of up to 40 s).", rich_help_panel=PANEL
+        "--nbest",
+        min=1,
+        help="Hypotheses for each utterance (transcribe: of up to 40 s).",
+        rich_help_panel=PANEL,
     ),
 ]
 PauseFlag = Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from asr.files import one_line
+from asr.manifest import PHONES_KEY
 from asr.transcript import mean_confidence
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ class Decoded:
         for utterance, hypotheses in zip(self.utterances, self.hypotheses, strict=True):
             if hypotheses:
                 best = hypotheses[0]
-                yield replace(utterance, text=best.text, confidence=mean_confidence(best.words))
+                # How the old text was said is not how the new one was.
+                extra = {key: value for key, value in utterance.extra.items() if key != PHONES_KEY}
+                confidence = mean_confidence(best.words)
+                yield replace(utterance, text=best.text, confidence=confidence, extra=extra)
 
 
 def decode_manifest(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from asr.corpora.text import to_letters
-from asr.manifest import PHONES, Utterance
+from asr.manifest import PHONES_KEY, Utterance
 from asr.transcript import Word, mean_confidence
 
 MARGIN = 0.3
@@ -54,9 +54,9 @@ def cut_for_training(
             yield None
             continue
         extra = dict(utterance.extra)
-        extra.pop(PHONES, None)
+        extra.pop(PHONES_KEY, None)
         if phones is not None:
-            extra[PHONES] = " ".join(phone for word in phones[part.start : part.stop] for phone in word)
+            extra[PHONES_KEY] = " ".join(phone for word in phones[part.start : part.stop] for phone in word)
         yield replace(
             utterance,
             id=f"{utterance.id}-{number:04d}",

@@ -21,7 +21,7 @@ from asr.denominator import UnitNgram
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.loss import frames_needed
-from asr.manifest import PHONES, Utterance, evenly_spread, read_manifest
+from asr.manifest import PHONES_KEY, Utterance, evenly_spread, read_manifest
 from asr.model import Model
 from asr.tokenizer import PhoneTokenizer, Tokenizer, UnknownSymbol
 from asr.training.config import DataConfig, Recipe
@@ -173,12 +173,8 @@ class TrainingData:
 
     def _encode(self, utterance: Utterance, tokenizer: Tokenizer, frames: int) -> list[int] | None:
         """Labels of an utterance, or None (counted) where a head cannot learn from it."""
-        text, phones = utterance.text or "", utterance.extra.get(PHONES)
         try:
-            if isinstance(phones, str) and isinstance(tokenizer, PhoneTokenizer):
-                labels = tokenizer.encode_phones(phones.split(), text)
-            else:
-                labels = tokenizer.encode(text)
+            labels = encode_utterance(utterance, tokenizer)
         except UnknownSymbol:
             self.dropped.add(f"cannot be written in {tokenizer.units}", utterance.id)
             return None
@@ -199,6 +195,20 @@ class TrainingData:
             for name, labels in self._targets.items()
         }
         return Batch([self.utterances[item.index].id for item in items], padded, lengths, targets)
+
+
+def encode_utterance(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
+    """Token ids of what an utterance says; for a phone head as it was said, where the manifest knows.
+
+    Raises:
+        UnknownSymbol: the tokens cannot write it.
+    """
+    text, phones = utterance.text or "", utterance.extra.get(PHONES_KEY)
+    if phones is None or not isinstance(tokenizer, PhoneTokenizer):
+        return tokenizer.encode(text)
+    if not isinstance(phones, str) or not phones.split():
+        raise UnknownSymbol(f"{PHONES_KEY!r} must be phones with spaces between, not {phones!r}")
+    return tokenizer.encode_phones(phones.split(), text)
 
 
 def development_utterances(config: DataConfig, with_text: bool = True) -> list[Utterance]:

@@ -13,7 +13,7 @@ from asr.manifest import Utterance
 from asr.model import Model
 from asr.scoring import Score, score
 from asr.tokenizer import Tokenizer, UnknownSymbol
-from asr.training.data import AudioStore, pad
+from asr.training.data import AudioStore, encode_utterance, pad
 from asr.training.distributed import Ranks
 
 
@@ -86,10 +86,9 @@ def _writable(utterances: Sequence[Utterance], tokenizer: Tokenizer) -> dict[str
     """The texts that a head can write, as it would, by utterance id."""
     references = {}
     for utterance in utterances:
-        text = utterance.text or ""
         try:
-            written = tokenizer.decode(tokenizer.encode(text))
+            written = tokenizer.decode(encode_utterance(utterance, tokenizer))
         except UnknownSymbol:
             continue
-        references[utterance.id] = written if tokenizer.units == "phones" else text
+        references[utterance.id] = written if tokenizer.units == "phones" else utterance.text or ""
     return references

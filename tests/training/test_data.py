@@ -10,9 +10,11 @@ import torch
 
 from asr.batching import Item, plan_epoch, share_of
 from asr.errors import UserError
+from asr.manifest import read_manifest
 from asr.tokenizer import PHONES
 from asr.training.config import DataConfig, Recipe, load_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
+from asr.training.evaluation import _writable
 from asr.training.network import build_model
 
 PLAIN = ("augment.speed=[1.0]",)
@@ -97,6 +99,8 @@ def test_phones_of_a_manifest_are_what_a_phone_head_learns_instead_of_the_lexico
             {"id": "said", "text": "A", "phones": "EY Z"},
             {"id": "unwritten", "text": "ABACUS", "phones": "B"},
             {"id": "no phone", "text": "A", "phones": "EY QX"},
+            {"id": "empty", "text": "A", "phones": " "},
+            {"id": "a list", "text": "A", "phones": ["EY"]},
         )
     ]
     manifest = write(tmp_path / "m.jsonl", lines)
@@ -107,7 +111,13 @@ def test_phones_of_a_manifest_are_what_a_phone_head_learns_instead_of_the_lexico
     labels, lengths = data.load([Item(number, 0, 1.0, 1.0) for number in range(3)], 0).targets["phones"]
     said = [[PHONES[label] for label in row[:length]] for row, length in zip(labels, lengths, strict=True)]
     assert said == [["AH"], ["EY", "Z"], ["B"]]
-    assert data.dropped.ids == {"cannot be written in phones": ["no phone"]}
+    assert data.dropped.ids == {"cannot be written in phones": ["no phone", "empty", "a list"]}
+    tokenizer = build_model(load_recipe(recipe_file, [f"heads={heads}"])).tokenizers["phones"]
+    assert _writable(read_manifest(manifest), tokenizer) == {
+        "lexicon": "AH",
+        "said": "EY Z",
+        "unwritten": "B",
+    }
 
 
 def test_a_manifest_with_nothing_to_train_on_says_why(recipe_file: Path, clips: Path, tmp_path: Path) -> None:

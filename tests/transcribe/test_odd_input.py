@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -167,7 +169,14 @@ def test_messages_name_what_was_given(
         assert transcribe(*flags, "-").stderr.startswith("asr: standard input: not audio")
     bad = tmp_path / "bad.wav"
     bad.write_text("no audio")
-    for source, name in ((bad.open("rb"), str(bad)), (io.BytesIO(b"no audio"), "stream"), (b"no", "bytes")):
+    spooled = tempfile.SpooledTemporaryFile()  # noqa: SIM115
+    spooled.write(b"no audio")
+    spooled.seek(0)
+    sources: list[tuple[Any, str]] = [
+        *((bad.open("rb"), str(bad)), (open(bytes(bad), "rb"), "stream")),  # noqa: PTH123, SIM115
+        *((io.BytesIO(b"no audio"), "stream"), (spooled, "stream"), (b"no", "bytes")),
+    ]
+    for source, name in sources:
         with pytest.raises(UserError, match=f"^{name}: not audio"):
             read_audio(source)
     ran = run_asr("transcribe", "--model", "no\nmodel\udcff", bad)
@@ -226,14 +235,39 @@ def test_patterns_may_name_folders_and_manifests(transcribe: Run, clip: Path, re
     assert transcribe(f"{folder}/s*.jsonl").stdout == "ONE\n"
 
 
+def test_one_match_of_a_pattern_that_is_none_harms_no_other(transcribe: Run, clip: Path) -> None:
+    folder = clip.parent
+    (folder / "0.jsonl").write_text("no manifest\n")
+    (folder / "0").mkdir()
+    ran = transcribe("-r", f"{folder}/*")
+    assert (ran.status, ran.stdout) == (1, f"{clip}\tONE\n")
+    assert len(ran.stderr.splitlines()) == 3
+    assert "no audio files in this folder" in ran.stderr
+
+
+def test_a_pattern_that_names_a_folder_and_its_files_names_each_once(
+    transcribe: Run, clip: Path, record: Record
+) -> None:
+    other = record(clip.parent / "deep" / "b.wav", "TWO")
+    ran = transcribe("-r", f"{clip.parent}/**")
+    assert (ran.status, ran.stdout) == (0, f"{clip}\tONE\n{other}\tTWO\n")
+
+
 def test_standard_input_is_never_done_already(
     transcribe: Run, clip: Path, record: Record, stdin: Give, tmp_path: Path
 ) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     for path, said in ((clip, "ONE\n"), (record(tmp_path / "b.wav", "TWO"), "TWO\n")):
         stdin(path.read_bytes())
         ran = transcribe("-", "-o", tmp_path / "out")
         assert (ran.status, ran.stderr) == (0, "")
         assert (tmp_path / "out" / "stdin.txt").read_text() == said
+        writer = threading.Thread(target=pipe.write_bytes, args=(path.read_bytes(),))
+        writer.start()
+        assert transcribe(pipe, "-o", tmp_path / "out").status == 0
+        writer.join()
+        assert (tmp_path / "out" / "pipe.txt").read_text() == said
 
 
 def test_alternatives_go_with_a_format_that_has_them(transcribe: Run, clip: Path) -> None:
@@ -271,6 +305,8 @@ def test_recordings_of_a_ctm_keep_what_follows_a_dot(transcribe: Run, clip: Path
 def test_samples_that_are_none(tone_model: Path, source: Any, rate: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_model(tone_model).transcribe(source, sample_rate=rate)
+    (found,) = load_model(tone_model).transcribe_all([Recording(source, channel="all", sample_rate=rate)])
+    assert message in str(found)
 
 
 def test_a_bfloat16_tensor(tone_model: Path, speak: Callable[..., np.ndarray]) -> None:
