@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 import numpy as np
 import soundfile
 
 from asr.errors import UserError
-from asr.files import escape_name
+from asr.files import escape_name, is_named_pipe
 
 if TYPE_CHECKING:
     import torch
@@ -238,7 +238,7 @@ def source_name(source: Source) -> str:
         return escape_name(source)
     if isinstance(source, bytes):
         return "bytes"
-    if is_standard_input(source):
+    if isinstance(source, StandardInput) or source is getattr(sys.stdin, "buffer", None):
         return STANDARD_INPUT
     name = getattr(source, "name", None)
     return escape_name(name) if isinstance(name, str) else "stream"
@@ -254,9 +254,11 @@ class StandardInput(io.BufferedReader):
         super().__init__(io.FileIO(os.dup(sys.stdin.fileno()), "rb"))
 
 
-def is_standard_input(source: Source) -> bool:
-    """Whether this is the stream that a shell gives a program."""
-    return isinstance(source, StandardInput) or source is getattr(sys.stdin, "buffer", None)
+def is_read_once(source: Any) -> TypeGuard[str | os.PathLike[str] | BinaryIO]:
+    """Whether what a source gives is gone then: a stream, or a named pipe."""
+    if isinstance(source, str | os.PathLike):
+        return is_named_pipe(source)
+    return hasattr(source, "read")
 
 
 @contextmanager
@@ -275,15 +277,15 @@ def _as_path(source: Source) -> Iterator[str]:
 class TemporaryCopy(os.PathLike[str]):
     """What came through a pipe as a file, so that decoders can move about in it and read it again.
 
-    The file lasts as long as this object: a context, or any reference to it; at most as long as the program,
-    which Ctrl-C may end while a thread still copies.
+    The file lasts until ``remove()``, or as long as this object, and at most as long as the program, which
+    Ctrl-C may end while a thread still copies.
 
     Attributes:
         name: What messages call it.
     """
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
-        """Copy a stream to its end.
+    def __init__(self, stream: BinaryIO, name: str, head: bytes = b"") -> None:
+        """Copy a stream to its end; ``head`` was read of it before.
 
         Raises:
             UserError: it is empty, or there is no room for it.
@@ -294,6 +296,7 @@ class TemporaryCopy(os.PathLike[str]):
             self.remove = weakref.finalize(self, _remove, self._path)
             try:
                 with os.fdopen(descriptor, "wb") as file:
+                    file.write(head)
                     shutil.copyfileobj(stream, file)
                     _refuse_empty(file.tell(), name)
             except BaseException:

@@ -66,12 +66,14 @@ def check_folder_writable(folder: str | os.PathLike[str]) -> None:
 def _try_folder(folder: Path) -> None:
     """Make a folder and a file in it, and leave no trace of either."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(prefix=_PREFIX, dir=folder):
-        pass
-    for each in missing:
-        with suppress(OSError):  # where another process has begun to use it
-            each.rmdir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=_PREFIX, dir=folder):
+            pass
+    finally:
+        for each in missing:
+            with suppress(OSError):  # where another process has begun to use it
+                each.rmdir()
 
 
 @contextmanager

@@ -63,23 +63,8 @@ def open_pipe(stream: BinaryIO, raw: RawFormat | None, warn: Warn) -> Iterator[A
         yield _wave_reader(pipe, name)
     else:
         warn(f"{name}: neither WAVE nor --raw, so it is heard when it has come to its end")
-        whole: Any = _WithHead(head, pipe)
-        with open_audio(TemporaryCopy(whole, name)) as reader:
+        with open_audio(TemporaryCopy(pipe, name, head)) as reader:
             yield reader
-
-
-class _WithHead(io.RawIOBase):
-    """A stream whose first bytes were read already."""
-
-    def __init__(self, head: bytes, pipe: io.BufferedReader) -> None:
-        super().__init__()
-        self._parts: list[Any] = [io.BytesIO(head), pipe]
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return next((count for part in self._parts if (count := part.readinto(buffer))), 0)
 
 
 def _wave_reader(pipe: io.BufferedReader, name: str) -> AudioReader:

@@ -8,7 +8,7 @@ users know it. Paths are relative to the manifest's folder. Keys this module doe
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,16 @@ def to_json(utterance: Utterance, folder: Path) -> dict[str, Any]:
     if utterance.confidence != 1.0:
         line["confidence"] = utterance.confidence
     return line | utterance.extra
+
+
+def with_text(
+    utterance: Utterance, text: str, confidence: float, phones: Iterable[str] | None = None
+) -> Utterance:
+    """An utterance with the text that a machine gave it; how the old text was said goes with that."""
+    extra = {key: value for key, value in utterance.extra.items() if key != PHONES_KEY}
+    if phones is not None:
+        extra[PHONES_KEY] = " ".join(phones)
+    return replace(utterance, text=text, confidence=confidence, extra=extra)
 
 
 def default_id(audio_filepath: str, offset: float) -> str:

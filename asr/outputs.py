@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from asr.files import atomic_write, is_named_pipe
+from asr.audio import is_read_once
+from asr.files import atomic_write
 from asr.inputs import Input, output_stems
 from asr.transcript import Transcript
 from asr.writers import Writer
@@ -51,13 +51,9 @@ def plan_files(
     for entry, stem in zip(inputs, output_stems(inputs), strict=True):
         paths = [(writer, folder / stem.with_name(f"{stem.name}.{writer.extension}")) for writer in writers]
         # What came through a pipe before was something else.
-        new = _is_pipe(entry.recording.source)
+        new = is_read_once(entry.recording.source)
         jobs.append(Job(entry, tuple(pair for pair in paths if new or lacks(pair[1]))))
     return jobs
-
-
-def _is_pipe(source: Any) -> bool:
-    return hasattr(source, "read") or (isinstance(source, str | os.PathLike) and is_named_pipe(source))
 
 
 def write_files(job: Job, transcript: Transcript, makers: Sequence[Writer]) -> None:

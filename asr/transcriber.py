@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr import __version__
-from asr.audio import Source, copied
+from asr.audio import Source, copied, is_read_once
 from asr.decoding.options import Decoder, DecodingOptions, choose_head, load_decoder
 from asr.decoding.words import timed_words
 from asr.errors import UserError
-from asr.files import is_named_pipe, utf8_name
+from asr.files import utf8_name
 from asr.model import AcousticModel, find_model, load_network
 from asr.pauses import pause_tokens
 from asr.pipeline import Listener, Recognised, recognise
@@ -229,19 +229,20 @@ class Transcriber:
         """
         for given in recordings:
             recording = given if isinstance(given, Recording) else Recording(given)
-            if recording.channel == ALL_CHANNELS:
+            if recording.channel != ALL_CHANNELS:
+                planned.append([recording.channel if isinstance(recording.channel, int) else None])
+                yield recording
+                continue
+            if is_read_once(recording.source):
+                # Each channel reads it anew.
                 try:
-                    recording = replace(recording, source=_kept(recording.source))
+                    recording = replace(recording, source=copied(recording.source))
                 except UserError as error:
                     planned.append(error)
                     continue
-            if recording.channel == ALL_CHANNELS:
-                channels = range(1, self._channels(recording) + 1)
-                planned.append([*channels] if len(channels) > 1 else [None])
-                yield from (replace(recording, channel=number) for number in channels)
-            else:
-                planned.append([recording.channel if isinstance(recording.channel, int) else None])
-                yield recording
+            channels = range(1, self._channels(recording) + 1)
+            planned.append([*channels] if len(channels) > 1 else [None])
+            yield from (replace(recording, channel=number) for number in channels)
 
     def _channels(self, recording: Recording) -> int:
         try:
@@ -277,15 +278,6 @@ class Transcriber:
         tokenizer = self.model.tokenizers[self.head]
         words = timed_words(hypothesis.tokens, hypothesis.frames, confidences, tokenizer, self.frame_shift)
         return replace(hypothesis, words=words)
-
-
-def _kept(source: Source | Samples) -> Source | Samples:
-    """A source that each channel can read anew: of a stream or a pipe, a copy."""
-    if isinstance(source, str | os.PathLike):
-        return copied(source) if is_named_pipe(source) else source
-    if isinstance(source, Samples | bytes) or not hasattr(source, "read"):
-        return source
-    return copied(source)
 
 
 def _leading_errors(planned: deque[list[int | None] | UserError]) -> Iterator[UserError]:

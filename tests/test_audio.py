@@ -261,15 +261,20 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+# What ffmpeg is to write before it ends.
+A_SECOND = (
+    "sys.stdout.buffer.write(struct.pack('>4s5I', b'.snd', 24, 0xffffffff, 6, 8000, 1))\n"
+    "sys.stdout.buffer.write(struct.pack('>8000f', *[0.5] * 8000))\n"
+)
+
+
 def test_what_ffmpeg_complains_of_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.webm"
     path.write_bytes(b"\x1aE\xdf\xa3")
     fake_ffmpeg(
         tmp_path,
         monkeypatch,
-        "sys.stdout.buffer.write(struct.pack('>4s5I', b'.snd', 24, 0xffffffff, 6, 8000, 1))\n"
-        "sys.stdout.buffer.write(struct.pack('>8000f', *[0.5] * 8000))\n"
-        "sys.exit('File ended prematurely')",
+        A_SECOND + "sys.exit('File ended prematurely')",
     )
     with open_audio(path) as reader:
         assert sum(len(block) for block in reader.blocks()) == 8000
@@ -282,11 +287,7 @@ def test_an_ffmpeg_that_was_ended_is_damage(tmp_path: Path, monkeypatch: pytest.
     fake_ffmpeg(
         tmp_path,
         monkeypatch,
-        "import os\n"
-        "sys.stdout.buffer.write(struct.pack('>4s5I', b'.snd', 24, 0xffffffff, 6, 8000, 1))\n"
-        "sys.stdout.buffer.write(struct.pack('>8000f', *[0.5] * 8000))\n"
-        "sys.stdout.flush()\n"
-        "os.kill(os.getpid(), 9)",
+        A_SECOND + "import os\nsys.stdout.flush()\nos.kill(os.getpid(), 9)",
     )
     with open_audio(path) as reader:
         assert sum(len(block) for block in reader.blocks()) == 8000

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from asr import __version__
+from asr.cli.output import tell
 from asr.errors import UserError
-from asr.files import one_line
 
 app = typer.Typer(
     name="asr",
@@ -93,7 +93,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except UserError as error:
-        sys.stderr.write(f"asr: {one_line(str(error))}\n")
+        tell(error)
         sys.exit(1)
     except (BrokenPipeError, SystemExit) as end:
         # Click and rich catch a broken pipe themselves and exit with status 1.

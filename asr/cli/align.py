@@ -81,6 +81,7 @@ def align(
 
     import_torch()
     from asr.aligner import Aligner
+    from asr.cli.output import tell
     from asr.cli.progress import show_progress
     from asr.errors import UserError
 
@@ -94,9 +95,9 @@ def align(
     failures = 0
     results = []
     with show_progress(f"aligning {source}", seconds, "seconds") as advance:
-        for result in aligner.align_all(utterances, threads or flags.cores(), advance, _warn):
+        for result in aligner.align_all(utterances, threads or flags.cores(), advance, tell):
             if isinstance(result, UserError):
-                _warn(str(result))
+                tell(result)
                 failures += 1
             else:
                 results.append(result)
@@ -107,12 +108,6 @@ def align(
         if len(utterances) > 1:
             typer.echo(f"{failures} of {len(utterances)} utterances failed", err=True)
         raise typer.Exit(1)
-
-
-def _warn(message: str) -> None:
-    from asr.files import one_line
-
-    sys.stderr.write(f"asr: {one_line(message)}\n")
 
 
 def _cutting(

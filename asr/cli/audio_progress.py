@@ -8,8 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from asr.cli.output import write_stdout
-from asr.files import one_line
+from asr.cli.output import tell, write_stdout
 from asr.pipeline import Listener
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class AudioProgress(Listener):
 
     def error(self, message: str) -> None:
         """Say what went wrong, above the bar."""
-        self._above(lambda: sys.stderr.write(f"asr: {one_line(message)}\n"))
+        self._above(lambda: tell(message))
 
     def result(self, text: str) -> None:
         """Write to standard output, above the bar where both are on a terminal."""

@@ -1,6 +1,5 @@
 """``asr listen``: the microphone to text, as it is said."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -50,7 +49,7 @@ def listen(
         return
 
     from asr.cli.live import LiveText, follow, latency_line, use_threads
-    from asr.files import one_line
+    from asr.cli.output import tell
     from asr.recording import Recording, model_blocks
     from asr.transcriber import load_model
 
@@ -73,12 +72,9 @@ def listen(
     stream = transcriber.stream(look_ahead)
     name = int(microphone) if microphone and microphone.isdecimal() else microphone
 
-    def warn(message: str) -> None:
-        sys.stderr.write(f"asr: {one_line(message)}\n")
-
-    with open_microphone(name, transcriber.sample_rate, warn) as reader, LiveText() as text:
-        warn(f"listening until Ctrl-C: {latency_line(stream)}")
-        blocks = model_blocks(Recording(reader.name), reader, transcriber.sample_rate, warn)
+    with open_microphone(name, transcriber.sample_rate, tell) as reader, LiveText() as text:
+        tell(f"listening until Ctrl-C: {latency_line(stream)}")
+        blocks = model_blocks(Recording(reader.name), reader, transcriber.sample_rate, tell)
         follow(stream, blocks, text)
 
 

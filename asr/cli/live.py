@@ -17,7 +17,7 @@ import typer
 
 from asr.audio import open_pipe_file
 from asr.cli.audio_progress import AudioProgress
-from asr.cli.output import write_stdout
+from asr.cli.output import tell, write_stdout
 from asr.errors import UserError
 from asr.files import escape_name, is_named_pipe
 from asr.live import open_pipe
@@ -112,7 +112,7 @@ def stream_inputs(
     errors = []
     use_threads(threads)
     progress = AudioProgress(len(inputs), transcriber.sample_rate)
-    sys.stderr.write(f"asr: {latency_line(transcriber.stream(look_ahead))}\n")
+    tell(latency_line(transcriber.stream(look_ahead)))
     for recording in (entry.recording for entry in inputs):
         stream = transcriber.stream(look_ahead)
         try:

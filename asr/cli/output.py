@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from asr.errors import UserError
+from asr.files import one_line
 
 
 def write_stdout(text: str) -> None:
@@ -25,6 +26,11 @@ def write_stdout(text: str) -> None:
         # What is left in the buffer must not be tried again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise UserError(f"standard output: cannot be written ({error.strerror})") from error
+
+
+def tell(message: object) -> None:
+    """Say on standard error, in a line, what is odd or went wrong."""
+    sys.stderr.write(f"asr: {one_line(str(message))}\n")
 
 
 @contextmanager

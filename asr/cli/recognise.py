@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from asr.files import one_line
-from asr.manifest import PHONES_KEY
+from asr.cli.output import tell
+from asr.manifest import with_text
 from asr.transcript import mean_confidence
 
 if TYPE_CHECKING:
@@ -41,10 +40,7 @@ class Decoded:
         for utterance, hypotheses in zip(self.utterances, self.hypotheses, strict=True):
             if hypotheses:
                 best = hypotheses[0]
-                # How the old text was said is not how the new one was.
-                extra = {key: value for key, value in utterance.extra.items() if key != PHONES_KEY}
-                confidence = mean_confidence(best.words)
-                yield replace(utterance, text=best.text, confidence=confidence, extra=extra)
+                yield with_text(utterance, best.text, mean_confidence(best.words))
 
 
 def decode_manifest(
@@ -86,7 +82,7 @@ def decode_manifest(
         )
         loaded.result()
     for failure in found.failures:
-        sys.stderr.write(f"asr: {one_line(str(failure))}\n")
+        tell(failure)
     return Decoded(utterances, [nbest or [] for nbest in found.results], found.failures)
 
 

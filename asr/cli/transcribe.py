@@ -97,8 +97,9 @@ def transcribe(
 
     import_torch()
     from asr.audio import RawFormat
+    from asr.cli.output import quiet_libraries, tell
     from asr.errors import UserError
-    from asr.files import check_folder_writable, escape_name, one_line
+    from asr.files import check_folder_writable, escape_name
     from asr.inputs import find_inputs
     from asr.outputs import Job, plan_files
     from asr.writers import JsonWriter, VttWriter, find_writers
@@ -143,7 +144,7 @@ def transcribe(
             )
     errors = [entry for entry in found if isinstance(entry, UserError)]
     for error in errors:
-        sys.stderr.write(f"asr: {one_line(str(error))}\n")
+        tell(error)
     if jobs:
         from asr.transcriber import load_model
 
@@ -165,7 +166,6 @@ def transcribe(
         transcriber = load_model(model, options, device, precision)
         if stream:
             from asr.cli.live import stream_inputs
-            from asr.cli.output import quiet_libraries
 
             with quiet_libraries():
                 errors += stream_inputs(inputs, transcriber, threads, look_ahead, several=len(found) > 1)

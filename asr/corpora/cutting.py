@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from asr.corpora.text import to_letters
-from asr.manifest import PHONES_KEY, Utterance
+from asr.manifest import Utterance, with_text
 from asr.transcript import Word, mean_confidence
 
 MARGIN = 0.3
@@ -53,18 +54,12 @@ def cut_for_training(
         if not text or end - begin > options.longest:
             yield None
             continue
-        extra = dict(utterance.extra)
-        extra.pop(PHONES_KEY, None)
-        if phones is not None:
-            extra[PHONES_KEY] = " ".join(phone for word in phones[part.start : part.stop] for phone in word)
+        heard = None if phones is None else chain.from_iterable(phones[part.start : part.stop])
         yield replace(
-            utterance,
+            with_text(utterance, text, mean_confidence(said), heard),
             id=f"{utterance.id}-{number:04d}",
             offset=round(utterance.offset + begin, 3),
             duration=round(end - begin, 3),
-            text=text,
-            confidence=mean_confidence(said),
-            extra=extra,
         )
 
 

@@ -1,8 +1,10 @@
 """A model that hears tones as letters, so that whole roads can be tested on text that is known."""
 
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -110,3 +112,19 @@ def record() -> Callable[..., Path]:
 def speak() -> Callable[..., np.ndarray]:
     """:func:`say` as a fixture."""
     return say
+
+
+@pytest.fixture
+def transcribe(run_asr: Callable[..., Any], tone_model: Path) -> Callable[..., Any]:
+    """Run ``asr transcribe`` with the model that hears tones."""
+    return lambda *arguments: run_asr("transcribe", "--model", tone_model, *arguments)
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Give bytes to whoever reads standard input."""
+
+    def give(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    return give

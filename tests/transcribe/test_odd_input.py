@@ -29,21 +29,8 @@ Give = Callable[[bytes], None]
 
 
 @pytest.fixture
-def transcribe(run_asr: Run, tone_model: Path) -> Run:
-    return lambda *arguments: run_asr("transcribe", "--model", tone_model, *arguments)
-
-
-@pytest.fixture
 def clip(tmp_path: Path, record: Record) -> Path:
     return record(tmp_path / "in" / "a.wav", "ONE")
-
-
-@pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> Give:
-    def give(data: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-    return give
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """``asr transcribe`` as a user runs it."""
 
 import errno
-import io
 import json
 import os
 import resource
@@ -23,11 +22,6 @@ from asr.audio import read_audio
 Record = Callable[..., Path]
 Run = Callable[..., Any]
 ASR = [sys.executable, "-m", "asr"]
-
-
-@pytest.fixture
-def transcribe(run_asr: Run, tone_model: Path) -> Run:
-    return lambda *arguments: run_asr("transcribe", "--model", tone_model, *arguments)
 
 
 @pytest.fixture
@@ -138,14 +132,6 @@ def test_folders_patterns_and_manifests(
     assert "line 2" in ran.stderr
     (tmp_path / "nothing").mkdir()
     assert "no audio files" in transcribe("-r", tmp_path / "nothing").stderr
-
-
-@pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
-    def give(data: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-    return give
 
 
 def test_standard_input(
