@@ -1,7 +1,9 @@
 """Sound that is still being made: a pipe or the microphone, read as it comes."""
 
 import io
+import signal
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from queue import Empty, SimpleQueue
@@ -127,16 +129,36 @@ def _reader(
 def _decoded(data: bytes, info: AudioInfo, subtype: str) -> np.ndarray:
     if not data:
         return np.empty((0, info.channels), np.float32)
-    return soundfile.read(
-        io.BytesIO(data),
-        dtype="float32",
-        always_2d=True,
-        samplerate=info.sample_rate,
-        channels=info.channels,
-        format="RAW",
-        subtype=subtype,
-        endian="LITTLE",
-    )[0]
+    # Ctrl-C inside libsndfile's call for bytes would be lost, and would read as the end of the sound.
+    with interrupted_later():
+        return soundfile.read(
+            io.BytesIO(data),
+            dtype="float32",
+            always_2d=True,
+            samplerate=info.sample_rate,
+            channels=info.channels,
+            format="RAW",
+            subtype=subtype,
+            endian="LITTLE",
+        )[0]
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block, so that what it does is not done by half."""
+    here = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not here or before is not signal.default_int_handler:
+        yield
+        return
+    pressed = []
+    signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 @contextmanager

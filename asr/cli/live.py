@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,7 +18,7 @@ from asr.cli.audio_progress import AudioProgress
 from asr.cli.output import tell, write_stdout
 from asr.errors import UserError
 from asr.files import escape_name, is_named_pipe
-from asr.live import open_pipe
+from asr.live import interrupted_later, open_pipe
 from asr.recording import Recording, model_blocks, open_recording
 from asr.streaming import LONGEST, Stream
 
@@ -85,7 +83,7 @@ def follow(stream: Stream, blocks: Iterable[torch.Tensor], text: LiveText) -> bo
     ended = True
     try:
         for block in blocks:
-            with _interrupted_later():
+            with interrupted_later():
                 for segment in stream.feed(block):
                     text.settled(segment.text)
                 text.partial(stream.partial)
@@ -156,21 +154,3 @@ def _open(recording: Recording, rate: int, warn: "Warn") -> "AbstractContextMana
 def _open_named_pipe(path: Path, recording: Recording, warn: "Warn") -> "Iterator[AudioReader]":
     with open_pipe_file(path) as stream, open_pipe(stream, recording.raw, warn) as reader:
         yield reader
-
-
-@contextmanager
-def _interrupted_later() -> Iterator[None]:
-    """Ctrl-C takes effect at the end of the block, so that the stream hears no sound by half."""
-    here = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    if not here or before is not signal.default_int_handler:
-        yield
-        return
-    pressed = []
-    signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt

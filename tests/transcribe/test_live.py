@@ -314,6 +314,21 @@ def test_lines_come_while_the_pipe_is_open_and_ctrl_c_ends_quietly(
     assert in_process.stderr.read().count(b"\n") == 1
 
 
+def test_ctrl_c_is_heard_while_samples_are_decoded(monkeypatch: pytest.MonkeyPatch, said: Speak) -> None:
+    class Interrupted(io.BytesIO):
+        """Bytes that libsndfile asks for when Ctrl-C is pressed; what is raised there would be lost."""
+
+        def readinto(self, buffer: Any) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return super().readinto(buffer)
+
+    raw = Dribble(pcm(said("HELLO")))
+    monkeypatch.setattr(io, "BytesIO", Interrupted)
+    with open_pipe(raw, RawFormat(RATE, 1), pytest.fail) as reader, pytest.raises(KeyboardInterrupt):
+        list(reader.blocks())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_closed_pipe_ends_quietly(in_process: subprocess.Popen[bytes], said: Speak) -> None:
     assert in_process.stdout
     in_process.stdout.close()
