@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from asr.manifest import Utterance, read_manifest
 from asr.model import Model
+from asr.pipeline import workers
 from asr.recognition import recognise
 
 
@@ -159,5 +162,21 @@ def test_each_thread_computes_on_one_core(make_model: Callable[..., Model], clip
         recognise(make_model(), decode, read_manifest(clips), "characters", threads=1)
         assert set(seen) == {1}
         assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("first_ends_first", [False, True])
+def test_pools_that_overlap_leave_torch_its_cores(first_ends_first: bool) -> None:
+    before, pools = torch.get_num_threads(), [ExitStack(), ExitStack()]
+    torch.set_num_threads(3)
+    try:
+        for pool in pools:
+            pool.enter_context(workers(1))
+        for pool in pools if first_ends_first else reversed(pools):
+            pool.close()
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as elsewhere:
+            assert elsewhere.submit(torch.get_num_threads).result() == 3
     finally:
         torch.set_num_threads(before)
