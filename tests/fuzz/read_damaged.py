@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 import mutations
 import numpy as np
 
-from asr.audio import MAX_AMPLITUDE, open_audio, probe
+from asr.audio import MAX_AMPLITUDE, AudioReader, open_audio, probe
 from asr.errors import UserError
+from asr.live import open_pipe
 
 MEMORY = 2 << 30  # bytes
 CASE_SECONDS = 60
@@ -34,6 +35,8 @@ def main(originals: Path, first: int, count: int) -> None:
             # Also ends what hangs in a library.
             faulthandler.dump_traceback_later(CASE_SECONDS, exit=True)
             sys.stdout.write(outcome(path) + "\n")
+            if data[:4] == b"RIFF":
+                listen(path)
             faulthandler.cancel_dump_traceback_later()
             path.unlink()
 
@@ -45,9 +48,7 @@ def outcome(path: Path) -> str:
         with open_audio(path) as reader:
             samples = 0
             for block in reader.blocks():
-                assert block.dtype == np.float32
-                assert block.shape[1] == reader.info.channels
-                assert np.abs(block).max() <= MAX_AMPLITUDE  # and so a number
+                check(block, reader)
                 samples += len(block)
             heard = samples / reader.info.sample_rate
             # A header may promise more than there is, but nothing that the file could not hold.
@@ -57,6 +58,23 @@ def outcome(path: Path) -> str:
         assert str(path) in str(error)
         assert "\n" not in str(error)
         return "refused"
+
+
+def listen(path: Path) -> None:
+    """Read it as a pipe whose samples are taken as they come, or refuse it."""
+    try:
+        with path.open("rb") as stream, open_pipe(stream, None, sys.stderr.write) as reader:
+            for block in reader.blocks():
+                check(block, reader)
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+def check(block: np.ndarray, reader: AudioReader) -> None:
+    """Samples are numbers, of as many channels as the header says."""
+    assert block.dtype == np.float32
+    assert block.shape[1] == reader.info.channels
+    assert np.abs(block).max() <= MAX_AMPLITUDE
 
 
 if __name__ == "__main__":
