@@ -15,7 +15,7 @@ import typer
 
 from asr.audio import open_pipe_file
 from asr.cli.audio_progress import AudioProgress
-from asr.cli.output import tell, write_stdout
+from asr.cli.output import shown_text, tell, write_stdout
 from asr.errors import UserError
 from asr.files import escape_name, is_named_pipe
 from asr.live import interrupted_later, open_pipe
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from asr.inputs import Input
     from asr.live import Warn
     from asr.transcriber import Transcriber
+    from asr.transcript import Segment
 
 _SECONDS_BETWEEN_PARTIALS = 0.1
 _CLEAR_LINE = "\r\x1b[K"
@@ -50,10 +51,10 @@ class LiveText:
     ) -> None:
         self._draw("")
 
-    def settled(self, text: str) -> None:
+    def settled(self, segment: "Segment") -> None:
         """Write a line that stays."""
         self._draw("")
-        write_stdout(f"{self._prefix}{text}\n")
+        write_stdout(f"{self._prefix}{shown_text(segment)}\n")
 
     def partial(self, text: Callable[[], str]) -> None:
         """Show text that may change, unless that was done a moment ago."""
@@ -85,12 +86,12 @@ def follow(stream: Stream, blocks: Iterable[torch.Tensor], text: LiveText) -> bo
         for block in blocks:
             with interrupted_later():
                 for segment in stream.feed(block):
-                    text.settled(segment.text)
+                    text.settled(segment)
                 text.partial(stream.partial)
     except KeyboardInterrupt:
         ended = False
     for segment in stream.finish():
-        text.settled(segment.text)
+        text.settled(segment)
     return ended
 
 

@@ -5,9 +5,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from asr.errors import UserError
 from asr.files import one_line
+
+if TYPE_CHECKING:
+    from asr.transcript import Segment, Transcript
+
+# Words less sure than this are coloured on a terminal.
+_DOUBTFUL, _YELLOW, _RED, _PLAIN = 0.6, "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 
 def write_stdout(text: str) -> None:
@@ -26,6 +33,17 @@ def write_stdout(text: str) -> None:
         # What is left in the buffer must not be tried again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise UserError(f"standard output: cannot be written ({error.strerror})") from error
+
+
+def shown_text(spoken: "Transcript | Segment") -> str:
+    """Its text; on a terminal with doubtful words in yellow, very doubtful ones in red."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return spoken.text
+    shown = []
+    for word in spoken.words:
+        colour = _RED if word.confidence < _DOUBTFUL / 2 else _YELLOW if word.confidence < _DOUBTFUL else ""
+        shown.append(f"{colour}{word.text}{_PLAIN}" if colour else word.text)
+    return " ".join(shown)
 
 
 def tell(message: object) -> None:

@@ -1,6 +1,5 @@
 """``asr transcribe``: recordings to text, subtitles and tables."""
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from asr.writers import Writer
 
 INPUT, OUTPUT, COMPUTING = "Input", "Output", "Computing"
-# Words less sure than this are coloured on a terminal.
-_DOUBTFUL, _YELLOW, _RED, _PLAIN = 0.6, "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 
 def transcribe(
@@ -255,26 +252,14 @@ def _check_stdout(formats: str, writers: "Sequence[type[Writer]]", recordings: i
 
 def _document(name: str, transcript: "Transcript", maker: "Writer", several: bool) -> str:
     """What is written to standard output of one recording."""
+    from asr.cli.output import shown_text
     from asr.files import escape_name
     from asr.writers import TextWriter
 
     if not isinstance(maker, TextWriter):
         return maker.document(name, transcript)
-    text = _coloured(transcript) if _colours() else transcript.text
+    text = shown_text(transcript)
     return f"{escape_name(name)}\t{text}\n" if several else f"{text}\n"
-
-
-def _colours() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _coloured(transcript: "Transcript") -> str:
-    """The text with doubtful words in yellow, very doubtful ones in red."""
-    shown = []
-    for word in transcript.words:
-        colour = _RED if word.confidence < _DOUBTFUL / 2 else _YELLOW if word.confidence < _DOUBTFUL else ""
-        shown.append(f"{colour}{word.text}{_PLAIN}" if colour else word.text)
-    return " ".join(shown)
 
 
 def register(app: typer.Typer) -> None:

@@ -20,6 +20,7 @@ from asr.audio import RawFormat
 from asr.cli.live import LiveText, follow
 from asr.errors import UserError
 from asr.live import open_pipe
+from asr.transcript import Segment, Word
 
 RATE = 16_000
 Record = Callable[..., Path]
@@ -259,10 +260,24 @@ def test_on_a_terminal_the_partial_line_is_redrawn(
         text.partial(lambda: "at once is too often")
         text._shown = -1e9
         text.partial(lambda: "HELLO GOOD OLD WORLD")
-        text.settled("HELLO WORLD")
+        text.settled(Segment("HELLO WORLD", 0.0, 1.0))
     clear = "\r\x1b[K"
     assert terminal.getvalue() == f"{clear}HELLO{clear}…OLD WORLD{clear}{clear}".replace("…", "… ")
     assert capsys.readouterr().out == "HELLO WORLD\n"
+
+
+def test_doubtful_words_that_settled_are_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    words = [Word(text, 0.0, 1.0, sure) for text, sure in (("ONE", 0.9), ("TWO", 0.5), ("THREE", 0.1))]
+    segment = Segment("ONE TWO THREE", 0.0, 1.0, tuple(words))
+    with LiveText() as text:
+        text.settled(segment)
+        monkeypatch.setenv("NO_COLOR", "1")
+        text.settled(segment)
+    assert terminal.getvalue() == "ONE \x1b[33mTWO\x1b[0m \x1b[31mTHREE\x1b[0m\nONE TWO THREE\n"
 
 
 def test_without_a_terminal_nothing_partial_is_computed(
