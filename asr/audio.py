@@ -303,7 +303,10 @@ class TemporaryCopy(os.PathLike[str]):
                 self.remove()
                 raise
         except OSError as error:
-            raise UserError(f"{name}: cannot be copied to a temporary file ({error.strerror})") from error
+            reason = error.strerror or error
+            raise UserError(f"{name}: cannot be copied to a temporary file ({reason})") from error
+        except (TypeError, ValueError) as error:  # a stream that is closed, or gives text
+            raise UserError(f"{name}: cannot be read as bytes ({error})") from error
 
     def __fspath__(self) -> str:
         return self._path
@@ -403,8 +406,13 @@ def _read_sound(sound: soundfile.SoundFile, samples: int) -> np.ndarray:
 
 
 def _seek(sound: soundfile.SoundFile, name: str, sample: int) -> None:
+    if sample > sound.frames:
+        ends = sound.frames / sound.samplerate
+        raise UserError(
+            f"{name}: ends at {ends:g} s, before the part that begins at {sample / sound.samplerate:g} s"
+        )
     try:
-        sound.seek(min(sample, sound.frames))
+        sound.seek(sample)
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise UserError(f"{name}: cannot go to {sample / sound.samplerate:g} s ({_reason(error)})") from error
 

@@ -86,15 +86,15 @@ class Frontend(nn.Module):
         if waveforms.shape[1] < self.window:
             empty = waveforms.new_zeros(len(waveforms), 0, self.config.mel_bins)
             return empty, torch.zeros_like(lengths)
-        energies = self._mel_energies(waveforms.float())
+        energies = self.mel_energies(waveforms.float())
         valid = valid_frames(frame_lengths, energies.shape[1]).unsqueeze(-1)
         if self.config.cmvn == "fixed":
-            features = self._scale(energies)
+            features = self.scale(energies)
         else:
             features = self._normalise(energies, valid, frame_lengths)
         return features.masked_fill_(~valid, 0.0), frame_lengths
 
-    def _mel_energies(self, waveforms: Tensor) -> Tensor:
+    def mel_energies(self, waveforms: Tensor) -> Tensor:
         """Power of each filter: ``(batch, samples)`` to ``(batch, frames, mel_bins)``."""
         frames = waveforms.unfold(1, self.window, self.hop) * self.taper
         spectrum = torch.fft.rfft(nn.functional.pad(frames, (0, self.fft_size - self.window)))
@@ -102,7 +102,7 @@ class Frontend(nn.Module):
         power = spectrum.real.square() + spectrum.imag.square()
         return power @ self.filters
 
-    def _scale(self, energies: Tensor) -> Tensor:
+    def scale(self, energies: Tensor) -> Tensor:
         return ((energies + self.config.floor).log_() - FIXED_MEAN) / FIXED_SCALE
 
     def _normalise(self, energies: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
@@ -123,53 +123,6 @@ def _mean(values: Tensor, dimensions: tuple[int, ...], count: Tensor) -> Tensor:
     """
     dtype = torch.float32 if values.device.type == "mps" else torch.float64
     return (values.sum(dimensions, keepdim=True, dtype=dtype) / count).float()
-
-
-class FrontendStream:
-    """The front end of one recording, piece by piece.
-
-    With ``cmvn: fixed`` the features are those of the whole recording. With ``cmvn: utterance`` each piece
-    is normalised by the mean energy, and the mean and variance of each bin, of what was heard up to its
-    end; older frames fade with a time constant of ``MEMORY`` seconds, since the level of a long recording
-    changes. A recording given as one piece has the same features as without streaming.
-    """
-
-    MEMORY = 20.0
-
-    def __init__(self, frontend: Frontend) -> None:
-        self._frontend = frontend
-        self._samples = frontend.taper.new_zeros(0)
-        bins = frontend.config.mel_bins
-        self._frames = 0.0
-        self._energy = 0.0
-        # Sums over frames of each bin, and of its square; of many frames, so in double precision.
-        self._sums = torch.zeros(2, bins, dtype=torch.float64)
-
-    @torch.no_grad()
-    def process(self, samples: Tensor) -> Tensor:
-        """Features ``(1, frames, mel_bins)`` of the frames that the next samples ``(samples,)`` complete."""
-        frontend = self._frontend
-        held = torch.cat([self._samples, samples.to(self._samples)])
-        frames = frontend.frames(len(held))
-        assert isinstance(frames, int)
-        self._samples = held[frames * frontend.hop :]
-        if not frames:
-            return held.new_zeros(1, 0, frontend.config.mel_bins)
-        energies = frontend._mel_energies(held[None])
-        return frontend._scale(energies) if frontend.config.cmvn == "fixed" else self._normalise(energies)
-
-    def _normalise(self, energies: Tensor) -> Tensor:
-        frames, config = energies.shape[1], self._frontend.config
-        kept = math.exp(-frames * config.hop / self.MEMORY)
-        self._frames = kept * self._frames + frames
-        self._energy = kept * self._energy + float(energies.sum(dtype=torch.float64))
-        mean_energy = self._energy / (self._frames * config.mel_bins)
-        log_mel = (energies + config.floor * mean_energy + 1e-12).log_()
-        exact = log_mel[0].cpu().double()
-        self._sums = kept * self._sums + torch.stack([exact.sum(0), exact.square().sum(0)])
-        mean, square = self._sums / self._frames
-        variance = (square - mean.square()).clamp(min=0)
-        return (log_mel - mean.to(log_mel)) / (variance.to(log_mel) + 1e-2).sqrt_()
 
 
 def valid_frames(lengths: Tensor, frames: int) -> Tensor:

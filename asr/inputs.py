@@ -150,7 +150,13 @@ def _manifest(path: Path) -> Iterator[_Found]:
 def _folder(folder: Path) -> Iterator[_Found]:
     empty = True
     unreadable: list[OSError] = []
-    for parent, folders, names in os.walk(folder, onerror=unreadable.append):
+    walked: set[tuple[int, int]] = set()  # since a link may lead back
+    for parent, folders, names in os.walk(folder, onerror=unreadable.append, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in walked:
+            folders.clear()
+            continue
+        walked.add((status.st_dev, status.st_ino))
         folders.sort()
         for name in sorted(names):
             path = Path(parent, name)

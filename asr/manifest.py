@@ -150,6 +150,8 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
     identifier = default_id(audio_filepath, offset) if given in (None, "") else str(given)
     if "\0" in identifier or not _is_writable(identifier):
         raise UserError(f"{path}: line {number}: the id {identifier!r} is no text")
+    if not _is_writable(str(speaker)):
+        raise UserError(f"{path}: line {number}: the speaker {speaker!r} is no text")
     return Utterance(
         id=identifier,
         audio_filepath=str(path.parent / audio_filepath),

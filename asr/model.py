@@ -242,7 +242,9 @@ def find_model(name: str | os.PathLike[str]) -> Path:
         UserError: there is no such directory, or it lacks a file.
     """
     path = Path(name)
-    if not path.exists() and (PRETRAINED / path.name / CONFIG).is_file() and path.name == str(name):
+    # A folder of recordings may be called as a model that ships.
+    is_model = (path / CONFIG).is_file()
+    if not is_model and (PRETRAINED / path.name / CONFIG).is_file() and path.name == str(name):
         path = PRETRAINED / path.name
     if not path.is_dir():
         shipped = sorted(found.parent.name for found in PRETRAINED.glob(f"*/{WEIGHTS}"))

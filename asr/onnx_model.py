@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asr import __version__
 from asr.decoding.cache import cache_folder
+from asr.decoding.options import DecodingOptions, choose_head
 from asr.errors import UserError
 from asr.export import EMISSIONS, FEATURES, FRAMES, LENGTHS, export_onnx, require_onnx
 from asr.files import atomic_write
@@ -59,8 +60,8 @@ class OnnxModel(AcousticModel):
         return torch.from_numpy(emissions), torch.from_numpy(counts)
 
 
-def load_int8(folder: Path, head: str | None = None) -> OnnxModel:
-    """A head of a model directory in int8; the default one without a name.
+def load_int8(folder: Path, options: DecodingOptions) -> OnnxModel:
+    """The head of a model directory that is decoded so, in int8.
 
     Raises:
         UserError: the ``onnx`` extra is not installed, or the model cannot be had in int8.
@@ -69,9 +70,7 @@ def load_int8(folder: Path, head: str | None = None) -> OnnxModel:
     config = read_config(folder)
     model = AcousticModel()
     model.config = config
-    head = head or model.default_head
-    if head not in config.heads:
-        raise UserError(f"--head: {head!r} is not one of {', '.join(config.heads)}")
+    head = choose_head(model, options)
     return OnnxModel(_int8_graph(folder, head), config, read_tokenizer(folder, head, config), head)
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Full, Queue
 from typing import Any, Protocol
 
@@ -273,13 +273,19 @@ def _read(
     for number, recording in recordings:
         try:
             with open_recording(recording, rate) as reader:
-                listener.opened(reader.name, reader.info)
+                listener.opened(reader.name, _heard(recording, reader.info))
                 blocks = model_blocks(recording, reader, rate, listener.warn)
                 windows = cut_windows(blocks, round(recogniser.frame_shift * rate), rate)
                 for position, window in enumerate(windows):
                     yield _Task(number, position, window, reader.info.channels)
         except UserError as error:
             yield _Task(number, error=error)
+
+
+def _heard(recording: Recording, info: AudioInfo) -> AudioInfo:
+    """With the duration of the part that is transcribed."""
+    rest = max(info.duration - recording.offset, 0.0)
+    return replace(info, duration=rest if recording.duration is None else min(rest, recording.duration))
 
 
 def _tasks(

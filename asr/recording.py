@@ -62,18 +62,14 @@ def open_recording(recording: Recording, model_rate: int) -> Iterator[AudioReade
     """
     source = recording.source
     if isinstance(source, np.ndarray | Tensor):
-        samples = float_samples(source)
+        samples = _array(source)
         rate = model_rate if recording.sample_rate is None else recording.sample_rate
-        if not isinstance(rate, int | np.integer) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
-            raise UserError(
-                f"samples: the rate must be a whole number of Hz from {MIN_SAMPLE_RATE} to "
-                f"{MAX_SAMPLE_RATE}, not {rate}"
-            )
+        check_rate(rate)
         info = AudioInfo(len(samples) / rate, rate, samples.shape[1])
         begin = round(recording.offset * rate)
         parts = (samples[start : start + BLOCK_SAMPLES] for start in count(begin, BLOCK_SAMPLES))
         # A copy, since what is not a number is cleaned in place.
-        yield AudioReader("samples", info, lambda _: next(parts).copy())
+        yield AudioReader("samples", info, lambda _: _as_float(next(parts)).copy())
     elif not isinstance(source, str | os.PathLike | bytes) and not hasattr(source, "read"):
         raise UserError(
             "a recording is a path, the bytes of a file, a binary stream, an array or a tensor, "
@@ -100,7 +96,9 @@ def model_blocks(
     """
     rate, channels = reader.info.sample_rate, reader.info.channels
     channel = recording.channel
-    if channel is not None and not (isinstance(channel, int) and 1 <= channel <= channels):
+    if channel is not None and not isinstance(channel, int | np.integer):
+        raise UserError(f"{reader.name}: a channel is a whole number or {ALL_CHANNELS!r}, not {channel!r}")
+    if channel is not None and not 1 <= channel <= channels:
         raise UserError(f"{reader.name}: there is no channel {channel}: channels are 1 to {channels}")
     left = None if recording.duration is None else round(recording.duration * rate)
     resampler = Resampler(rate, model_rate)
@@ -117,21 +115,42 @@ def model_blocks(
         warn(f"{reader.name}: {reader.damage}; transcribed up to there")
 
 
+def check_rate(rate: Any) -> None:
+    """Raise :class:`UserError` for a rate of samples, in Hz, that no recording has."""
+    if not isinstance(rate, int | np.integer) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+        raise UserError(
+            f"samples: the rate must be a whole number of Hz from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}, "
+            f"not {rate}"
+        )
+
+
 def float_samples(source: Samples) -> np.ndarray:
     """Samples of any type as float32 ``(samples, channels)``."""
+    return _as_float(_array(source))
+
+
+def _array(source: Samples) -> np.ndarray:
+    """Samples of any type as ``(samples, channels)`` of that type."""
     if isinstance(source, Tensor):
+        if source.is_meta or source.layout != torch.strided:
+            raise UserError("samples must be a tensor that holds numbers one after the other")
         # numpy has no bfloat16.
-        source = (source.float() if source.is_floating_point() else source).detach().cpu().numpy()
-    samples: np.ndarray = source
-    if samples.ndim not in (1, 2):
-        raise UserError(f"samples must be (samples,) or (samples, channels), not {samples.shape}")
-    if samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS:
-        raise UserError(f"samples must be (samples, channels), not {samples.shape}: transpose them")
+        source = source.float() if source.is_floating_point() else source
+        source = source.detach().cpu().resolve_neg().numpy()
+    if not isinstance(source, np.ndarray):
+        raise UserError(f"samples must be an array or a tensor, not {type(source).__name__}")
+    if source.ndim not in (1, 2):
+        raise UserError(f"samples must be (samples,) or (samples, channels), not {source.shape}")
+    if source.ndim == 2 and not 1 <= source.shape[1] <= MAX_CHANNELS:
+        raise UserError(f"samples must be (samples, channels), not {source.shape}: transpose them")
+    if not (np.issubdtype(source.dtype, np.integer) or np.issubdtype(source.dtype, np.floating)):
+        raise UserError(f"samples must be numbers, not {source.dtype}")
+    return source[:, None] if source.ndim == 1 else source
+
+
+def _as_float(samples: np.ndarray) -> np.ndarray:
     if np.issubdtype(samples.dtype, np.integer):
         limits: Any = np.iinfo(samples.dtype)
         middle = 0 if limits.min < 0 else (limits.max + 1) / 2
         samples = (samples.astype(np.float64) - middle) / ((limits.max + 1) - middle)
-    elif not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(f"samples must be numbers, not {samples.dtype}")
-    samples = np.asarray(samples, dtype=np.float32)
-    return samples[:, None] if samples.ndim == 1 else samples
+    return np.asarray(samples, dtype=np.float32)

@@ -5,7 +5,8 @@ state from chunk to chunk and gives the emissions of the whole recording (exactl
 A bidirectional one is given so many seconds of look-ahead with each chunk: its forward direction carries
 its state, its backward direction starts at the end of the look-ahead (latency-controlled BLSTM: Zhang et
 al. 2016, "Highway long short-term memory RNNs for distant speech recognition", section 4). What its
-features are normalised by is estimated as the stream goes on; see :class:`asr.frontend.FrontendStream`.
+features are normalised by is estimated as the stream goes on; see
+:mod:`asr.frontend_stream`.
 
 Text settles at pauses. What came after the last one is decoded anew whenever it is asked for; since it
 settles after :data:`LONGEST` seconds even without a pause, neither work nor memory grow with the stream.
@@ -15,16 +16,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from asr.audio import MAX_AMPLITUDE
 from asr.encoder import State
 from asr.errors import UserError
-from asr.frontend import FrontendStream
+from asr.frontend_stream import FrontendStream
 from asr.model import Model
 from asr.pauses import longest_pause, pause_middles
-from asr.recording import Samples, float_samples
+from asr.recording import Samples, check_rate, float_samples
 from asr.resampling import Resampler
 from asr.transcript import Segment
 
@@ -121,7 +123,8 @@ class Stream:
             longest: Seconds after which it settles even so, at the longest pause there is.
 
         Raises:
-            UserError: a look-ahead is negative, or given for a one-directional model.
+            UserError: a look-ahead is negative, or given for a one-directional model; no recording has such
+                a sample rate.
         """
         model = transcriber.model
         if not isinstance(model, Model):
@@ -136,7 +139,8 @@ class Stream:
         self._transcriber = transcriber
         self._shift = model.frame_shift
         self._emissions = EmissionStream(model, transcriber.head, look_ahead)
-        self._rate = sample_rate or transcriber.sample_rate
+        self._rate = transcriber.sample_rate if sample_rate is None else sample_rate
+        check_rate(self._rate)
         self._resampler = Resampler(self._rate, transcriber.sample_rate)
         self.partial_latency = self._emissions.chunk * self._shift
         self.latency = self.partial_latency + self._emissions.look_ahead * self._shift
@@ -164,10 +168,10 @@ class Stream:
         Raises:
             UserError: these are no samples.
         """
-        waveform = torch.from_numpy(float_samples(samples).mean(axis=1))
-        self._samples += len(waveform)
         # One NaN would stay in the hidden state for good.
-        waveform = waveform.nan_to_num(0.0, 0.0, 0.0).clamp(-MAX_AMPLITUDE, MAX_AMPLITUDE)
+        clean = np.nan_to_num(float_samples(samples), nan=0.0, posinf=0.0, neginf=0.0)
+        waveform = torch.from_numpy(clean.clip(-MAX_AMPLITUDE, MAX_AMPLITUDE).mean(axis=1))
+        self._samples += len(waveform)
         return self._hear(self._resampler.process(waveform), False)
 
     def finish(self) -> list[Segment]:
@@ -190,18 +194,17 @@ class Stream:
         for emissions in self._emissions.feed(waveform, final):
             self._held = torch.cat([self._held, emissions])
             self._partial = None
-            settled = self._settled_frames()
-            if settled:
+            while settled := self._settled_frames():
                 segments += self._settle(settled)
         if final:
             segments += self._settle(len(self._held))
         return segments
 
     def _settled_frames(self) -> int:
-        """Frames up to the middle of the last pause, or, where none comes, of the longest short one."""
+        """Frames up to the middle of the first pause, or, where none comes, of the longest short one."""
         middles = pause_middles(self._held, self._pause_tokens, self._pause_frames)
         if middles:
-            return middles[-1]
+            return middles[0]
         if len(self._held) < self._longest_frames:
             return 0
         half = self._longest_frames // 2

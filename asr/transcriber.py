@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -43,19 +44,19 @@ def load_model(
         device: Where the network computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``fp32``, ``bf16``, ``int8`` (through onnxruntime, on the CPU), or ``auto``: ``bf16`` where
             the CPU multiplies that itself, else ``fp32``.
-        settings: Fields of :class:`DecodingOptions`, in place of ``options``: ``decoder="greedy"``.
+        settings: Fields of :class:`DecodingOptions` that replace those of ``options``: ``decoder="greedy"``.
 
     Raises:
         UserError: there is no such model or device, or the model's files do not fit together.
     """
     folder = find_model(name)
-    options = options or DecodingOptions(**settings)
-    model = load_acoustic_model(folder, options.head, device, precision)
+    options = replace(options or DecodingOptions(), **settings)
+    model = load_acoustic_model(folder, options, device, precision)
     return Transcriber(folder, model, load_decoder(folder, model, options), options)
 
 
 def load_acoustic_model(
-    folder: Path, head: str | None = None, device: str = "cpu", precision: str = AUTO
+    folder: Path, options: DecodingOptions | None = None, device: str = "cpu", precision: str = AUTO
 ) -> AcousticModel:
     """What computes emissions: torch's network, or for ``int8`` a graph of one head in onnxruntime.
 
@@ -67,7 +68,7 @@ def load_acoustic_model(
             raise UserError("--precision int8: computes on the CPU; use fp32 or bf16 on other devices")
         from asr.onnx_model import load_int8
 
-        return load_int8(folder, head)
+        return load_int8(folder, options or DecodingOptions())
     chosen = choose_precision(precision, device)
     model = load_network(folder).to(_device(device))
     model.precision = chosen
@@ -104,9 +105,15 @@ def choose_precision(name: str, device: str = "cpu") -> torch.dtype:
     return PRECISIONS[name]
 
 
-def transcribe(source: Source | Samples, model: str | os.PathLike[str] = "en", **settings: Any) -> Transcript:
-    """Transcribe one recording with a model that is loaded for it; see :func:`load_model`."""
-    return load_model(model, **settings).transcribe(source)
+def transcribe(
+    source: Source | Samples,
+    model: str | os.PathLike[str] = "en",
+    sample_rate: int | None = None,
+    channel: int | str | None = None,
+    **settings: Any,
+) -> Transcript:
+    """:meth:`Transcriber.transcribe` by a model that is loaded for it; see :func:`load_model`."""
+    return load_model(model, **settings).transcribe(source, sample_rate, channel)
 
 
 class Transcriber:
@@ -193,11 +200,17 @@ class Transcriber:
         """Transcribe many recordings, in order; one that cannot be read gives its error instead.
 
         Args:
-            recordings: Sources as :meth:`transcribe` takes them, or recordings. Taken as needed.
+            recordings: Sources as :meth:`transcribe` takes them, or recordings. So many are taken at a
+                time as fill several batches (some 16 minutes), which is what ``batch_seconds`` changes.
             threads: Batches worked on at once; 0 works in the caller's thread.
             batch_seconds: Padded audio in a batch, in seconds.
             listener: Is told how the work goes.
+
+        Raises:
+            UserError: one path or one array is given in place of several.
         """
+        if isinstance(recordings, str | bytes | os.PathLike | np.ndarray | Tensor):
+            raise UserError("transcribe_all takes a list of recordings; transcribe takes one")
         planned: deque[list[int | None] | UserError] = deque()
         singles = self._single_channels(recordings, planned)
         results = recognise(self, singles, threads, batch_seconds, listener)
@@ -230,7 +243,8 @@ class Transcriber:
         for given in recordings:
             recording = given if isinstance(given, Recording) else Recording(given)
             if recording.channel != ALL_CHANNELS:
-                planned.append([recording.channel if isinstance(recording.channel, int) else None])
+                given_channel = recording.channel
+                planned.append([int(given_channel) if isinstance(given_channel, int | np.integer) else None])
                 yield recording
                 continue
             if is_read_once(recording.source):

@@ -107,7 +107,7 @@ class VttWriter(Writer):
         )
 
     def _payload(self, cue: Segment) -> str:
-        if not self.highlight_words or not cue.words:
+        if not self.highlight_words or len(cue.words) != len(cue.text.split()):
             return _escaped(_lines(cue))
         # A time within a cue must lie after its start.
         marked = [
@@ -143,9 +143,12 @@ class CtmWriter(Writer):
         stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
         recording = "_".join(stem.encode("utf-8", "replace").decode().split()) or "recording"
         rows = sorted(
-            (segment.channel or 1, word.start, word)
-            for segment in transcript.segments
-            for word in segment.words
+            (
+                (segment.channel or 1, word.start, word)
+                for segment in transcript.segments
+                for word in segment.words
+            ),
+            key=lambda row: row[:2],
         )
         return "".join(
             f"{recording} {channel} {word.start:.3f} {word.end - word.start:.3f} {word.text} "

@@ -10,7 +10,7 @@ import yaml
 
 from asr.encoder import CELLS, SUBSAMPLING
 from asr.errors import UserError
-from asr.model import HeadConfig, Model, find_model, load_network, save_network
+from asr.model import PRETRAINED, HeadConfig, Model, find_model, load_network, save_network
 
 MakeModel = Callable[..., Model]
 
@@ -214,3 +214,11 @@ def test_a_missing_model_names_those_that_ship(tmp_path: Path) -> None:
     for name in (tmp_path / "none", "klingon"):
         with pytest.raises(UserError, match=r"no such model directory.*models that ship: .*\ben\b"):
             find_model(name)
+
+
+def test_a_folder_of_recordings_does_not_hide_the_model_that_ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("en").mkdir()
+    assert find_model("en") == PRETRAINED / "en"

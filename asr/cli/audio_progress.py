@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LINES = 30.0
 class AudioProgress(Listener):
     """A bar on a terminal, a line now and then elsewhere: files, audio time and speed.
 
-    The length of files that were not opened yet is taken to be the mean of the others.
+    The length of files that were not opened yet, or do not say theirs, is taken to be the mean of the others.
     """
 
     def __init__(self, files: int, sample_rate: int) -> None:
@@ -62,8 +62,9 @@ class AudioProgress(Listener):
     def opened(self, name: str, info: "AudioInfo") -> None:
         """Count a file and what it adds to the work; say once that narrow-band audio is heard less well."""
         with self._lock:
-            self._opened += 1
-            self._known += 0.0 if math.isnan(info.duration) else info.duration
+            if not math.isnan(info.duration):
+                self._opened += 1
+                self._known += info.duration
             warn = info.sample_rate < self._sample_rate and not self._warned_of_rate
             self._warned_of_rate = self._warned_of_rate or warn
         if warn:
@@ -111,8 +112,9 @@ class AudioProgress(Listener):
     def _show(self) -> None:
         now = time.monotonic()
         elapsed = max(now - self._started, 1e-3)
-        total = max(self._known * self._files / max(self._opened, 1), self._done)
-        text = f"{_clock(self._done)} of {_clock(total)}, {self._done / elapsed:.0f} × real time"
+        total = max(self._known * self._files / self._opened, self._done) if self._opened else None
+        whole = "" if total is None else f" of {_clock(total)}"
+        text = f"{_clock(self._done)}{whole}, {self._done / elapsed:.0f} × real time"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, total=total or None, description=text)
         elif now - self._shown >= _SECONDS_BETWEEN_LINES:

@@ -63,7 +63,7 @@ def decode_manifest(
 
     utterances = read_manifest(manifest)
     folder = find_model(model_name)
-    model = load_acoustic_model(folder, options.head, precision=precision)
+    model = load_acoustic_model(folder, options, precision=precision)
     seconds = sum(utterance.duration for utterance in utterances)
     with (
         ThreadPoolExecutor(1) as loader,

@@ -57,7 +57,9 @@ class BeamConfig:
         """Raise :class:`UserError` naming the first setting that makes no sense."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, float) and math.isnan(value):
+            if isinstance(value, float) and not math.isfinite(value):
+                if value == math.inf and field.name.endswith("_threshold"):
+                    continue
                 raise UserError(f"decoding.{field.name} must be a number, not {value}")
         for name in ("beam_size", "nbest"):
             if getattr(self, name) < 1:

@@ -171,12 +171,16 @@ def _pronounce(word: str) -> "list[tuple[str, ...]]":
 
 
 def choose_head(model: "AcousticModel", options: DecodingOptions) -> str:
-    """The head to decode.
+    """The head to decode: the default one, but greedily one that writes words, where there is one.
 
     Raises:
         UserError: the model has no head of that name.
     """
     if options.head is None:
+        heads = model.config.heads
+        writing = [name for name, head in heads.items() if head.units != "phones"]
+        if options.decoder == "greedy" and heads[model.default_head].units == "phones" and writing:
+            return writing[0]
         return model.default_head
     if options.head not in model.config.heads:
         raise UserError(f"--head: {options.head!r} is not one of {', '.join(model.config.heads)}")

@@ -400,3 +400,11 @@ def test_parts_for_other_units_are_refused(lm, token_lm):
         BeamDecoder(PHONES, BeamConfig(open_vocabulary=True))
     with pytest.raises(UserError, match="beam_size"):
         BeamDecoder(CHARACTERS, BeamConfig(beam_size=0))
+
+
+def test_only_a_threshold_may_be_infinite():
+    replace(BeamConfig(), beam_threshold=math.inf, nbest_threshold=math.inf).check()
+    for setting in ("lm_weight", "word_score", "blank_penalty"):
+        for value in (math.inf, -math.inf, math.nan):
+            with pytest.raises(UserError, match=f"decoding.{setting} must be a number"):
+                replace(BeamConfig(), **{setting: value}).check()

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from asr.decoding.greedy import greedy_decode
+from asr.decoding.options import DecodingOptions, choose_head
 from asr.errors import UserError
+from asr.model import load_network
 from asr.tokenizer import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer()
@@ -57,3 +59,11 @@ def test_nan_emissions_are_refused():
     emissions[0, 1, 3] = float("nan")
     with pytest.raises(UserError, match="NaN"):
         greedy_decode(emissions, lengths, TOKENIZER)
+
+
+def test_greedy_writes_words_where_a_head_can(beam_model):
+    model = load_network(beam_model)
+    model.config.decoding = {"head": "phones"}
+    assert choose_head(model, DecodingOptions()) == "phones"
+    assert choose_head(model, DecodingOptions(decoder="greedy")) == "characters"
+    assert choose_head(model, DecodingOptions(decoder="greedy", head="phones")) == "phones"

@@ -180,6 +180,14 @@ def test_an_id_that_cannot_be_written_is_refused(transcribe: Run, clip: Path, id
     assert ran.stderr == f"asr: {manifest}: line 1: the id {identifier!r} is no text\n"
 
 
+def test_a_speaker_that_cannot_be_written_is_refused(transcribe: Run, clip: Path) -> None:
+    manifest = clip.parent / "m.jsonl"
+    manifest.write_text(json.dumps({"audio_filepath": "a.wav", "duration": 1, "speaker": "\ud800"}) + "\n")
+    ran = transcribe("-f", "jsonl", manifest)
+    assert (ran.status, ran.stdout) == (1, "")
+    assert ran.stderr == f"asr: {manifest}: line 1: the speaker '\\ud800' is no text\n"
+
+
 def test_an_empty_manifest_is_a_mistake(transcribe: Run, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text("")
     ran = transcribe(tmp_path / "m.jsonl")

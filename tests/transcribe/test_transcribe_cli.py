@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import resource
 import shutil
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.audio import read_audio
+from asr.audio import AudioInfo, read_audio
+from asr.cli.audio_progress import AudioProgress
 
 Record = Callable[..., Path]
 Run = Callable[..., Any]
@@ -102,6 +104,14 @@ def test_silence_keeps_its_line(transcribe: Run, tmp_path: Path, files: list[Pat
         assert transcribe(tmp_path / name).stdout == "\n"
         ran = transcribe(tmp_path / name, files[0])
         assert (ran.status, ran.stdout) == (0, f"{tmp_path / name}\t\n{files[0]}\tONE\n")
+
+
+def test_folders_behind_links_are_walked_once(transcribe: Run, tmp_path: Path, record: Record) -> None:
+    record(tmp_path / "far" / "b.wav", "FOO")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "far")
+    (tmp_path / "in" / "round").symlink_to(tmp_path / "in")
+    assert transcribe("-r", tmp_path / "in").stdout == "FOO\n"
 
 
 def test_folders_patterns_and_manifests(
@@ -464,3 +474,18 @@ def test_an_interrupt_leaves_no_traceback(
     _, message = process.communicate(timeout=60)
     assert process.returncode != 0
     assert b"Traceback" not in message
+
+
+def test_progress_takes_files_of_unknown_length_to_be_as_long_as_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    progress = AudioProgress(3, 16_000)
+    progress._shown = -1e9
+    progress.opened("a.m4a", AudioInfo(math.nan, 16_000, 1))
+    progress.done(30.0)
+    progress._shown = -1e9
+    progress.opened("b.wav", AudioInfo(60.0, 16_000, 1))
+    progress.done(30.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("transcribing: 0:00:30, ")
+    assert lines[1].startswith("transcribing: 0:01:00 of 0:03:00, ")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import torch
 
 import asr
 from asr.audio import RawFormat
+from asr.decoding.options import DecodingOptions
 from asr.errors import UserError
 from asr.pipeline import Listener, _tasks
 from asr.precision import fast_bfloat16
@@ -64,6 +66,7 @@ def test_every_kind_of_source(transcriber: Transcriber, record: Record, speak: S
         assert transcriber.transcribe(source).text == PANGRAM
     assert transcriber.transcribe(speak(PANGRAM, 48_000), sample_rate=48_000).text == PANGRAM
     assert asr.transcribe(path, transcriber.folder).text == PANGRAM
+    assert asr.transcribe(speak(PANGRAM, 48_000), transcriber.folder, 48_000).text == PANGRAM
     assert asr.load_model(transcriber.folder).transcribe(path).text == PANGRAM
 
 
@@ -71,6 +74,39 @@ def test_what_is_no_sound_is_refused(transcriber: Transcriber) -> None:
     for source in (np.zeros((2, 2, 2)), np.array(["a"])):
         with pytest.raises(UserError, match="samples must be"):
             transcriber.transcribe(source)
+
+
+def test_what_holds_no_bytes_is_an_error_in_its_place(
+    transcriber: Transcriber, record: Record, tmp_path: Path
+) -> None:
+    path = record(tmp_path / "a.wav", "ABC")
+    closed = path.open("rb")
+    closed.close()
+    with path.open(encoding="utf-8") as as_text, (tmp_path / "out").open("wb") as write_only:
+        odd: list[Any] = [closed, as_text, write_only, io.StringIO("ABC"), torch.zeros(9, device="meta")]
+        odd.append(torch.eye(3).to_sparse())
+        results = list(transcriber.transcribe_all([path, *odd, path]))
+    assert [isinstance(result, UserError) for result in results] == [False, *[True] * len(odd), False]
+    assert not any("None" in str(result) for result in results[1:-1])
+
+
+def test_one_recording_is_no_list_of_recordings(transcriber: Transcriber, tmp_path: Path) -> None:
+    for one in ("a.wav", tmp_path, np.zeros(3)):
+        with pytest.raises(UserError, match="takes a list"):
+            next(transcriber.transcribe_all(one))
+
+
+def test_integers_are_the_same_samples_block_by_block(transcriber: Transcriber) -> None:
+    samples = np.random.default_rng(0).integers(-30_000, 30_000, (70_000, 2)).astype(">i2")
+    with open_recording(Recording(samples), 16_000) as reader:
+        blocks = list(reader.blocks())
+    assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(np.concatenate(blocks), (samples / 32_768).astype(np.float32))
+
+
+def test_settings_replace_those_of_the_options(tone_model: Path) -> None:
+    chosen = load_model(tone_model, DecodingOptions(decoder="greedy", threads=2), threads=3)
+    assert (chosen.options.decoder, chosen.options.threads) == ("greedy", 3)
 
 
 def test_words_have_times_and_confidences(transcriber: Transcriber, speak: Speak) -> None:
@@ -125,6 +161,10 @@ def test_channels(transcriber: Transcriber, speak: Speak, record: Record, tmp_pa
     mono = record(tmp_path / "mono.wav", "ABC")
     assert transcriber.transcribe(mono, channel="all").segments[0].channel is None
     assert transcriber.transcribe(io.BytesIO(mono.read_bytes()), channel="all").text == "ABC"
+    assert transcriber.transcribe(stereo, channel=np.int64(2)).text == "WORLD"  # type: ignore[arg-type]
+    for odd in ("1", 1.5, "left"):
+        with pytest.raises(UserError, match="a channel is a whole number or 'all', not"):
+            transcriber.transcribe(stereo, channel=odd)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no channel 2"):
         transcriber.transcribe(mono, channel=2)
     with pytest.raises(UserError, match="no such file"):
@@ -157,6 +197,8 @@ def test_parts_of_files_and_raw_samples(
     assert first.text == "DEF"
     assert isinstance(second, Transcript)
     assert second.text == "ABC"
+    (beyond,) = transcriber.transcribe_all([Recording(path, offset=99.0)])
+    assert "before the part that begins at 99 s" in str(beyond)
 
 
 def texts(results: object) -> list[str]:
@@ -226,8 +268,9 @@ def test_a_listener_hears_of_every_second(transcriber: Transcriber, speak: Speak
 
     count = Count()
     sources = [speak("AB"), speak(" ".join([PANGRAM] * 12))]
-    list(transcriber.transcribe_all(sources, listener=count))
-    seconds = sum(map(len, sources)) / 16_000
+    part = Recording(sources[1], offset=2.0, duration=3.0)
+    list(transcriber.transcribe_all([*sources, part], listener=count))
+    seconds = sum(map(len, sources)) / 16_000 + 3.0
     assert count.opened_seconds == pytest.approx(seconds)
     assert count.done_seconds == pytest.approx(seconds)
 

@@ -75,6 +75,19 @@ def test_vtt_with_and_without_times_of_words() -> None:
     assert "\n<c>HELLO</c> <00:00:01.040><c>WORLD</c>\n" in marked
 
 
+def test_a_segment_without_words_is_a_cue_without_times_of_words() -> None:
+    bare = Transcript("A B", (Segment("A B", 1.0, 2.0),), (), 3.0)
+    assert (
+        VttWriter(highlight_words=True).document("a", bare)
+        == "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nA B\n"
+    )
+
+
+def test_words_that_begin_together_keep_their_order_in_ctm() -> None:
+    both = Transcript("B A", (Segment("B A", 1.0, 2.0, (Word("B", 1.0, 1.0), Word("A", 1.0, 2.0))),))
+    assert [line.split()[4] for line in write("ctm", both).splitlines()] == ["B", "A"]
+
+
 def test_vtt_escapes_markup() -> None:
     odd = transcript([Word("<B>&", 0, 1)])
     assert "&lt;B&gt;&amp;" in write("vtt", odd)
