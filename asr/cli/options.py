@@ -13,7 +13,11 @@ BATCH_SECONDS = 120.0
 
 DecoderFlag = Annotated[
     str | None,
-    typer.Option("--decoder", help="greedy or beam (default: the model's own).", rich_help_panel=PANEL),
+    typer.Option(
+        "--decoder",
+        help="greedy (of a head that writes words) or beam (default: the model's own).",
+        rich_help_panel=PANEL,
+    ),
 ]
 HeadFlag = Annotated[
     str | None, typer.Option("--head", help="CTC head that is decoded.", rich_help_panel=PANEL)
