@@ -87,6 +87,12 @@ class AudioProgress(Listener):
         if not said:
             self.error(message)
 
+    def failed(self, message: str) -> None:
+        """Say why a file cannot be transcribed, and expect it no more."""
+        with self._lock:
+            self._files -= 1
+        self.error(message)
+
     def error(self, message: str) -> None:
         """Say what went wrong, above the bar."""
         self._above(lambda: tell(message))
@@ -112,7 +118,9 @@ class AudioProgress(Listener):
     def _show(self) -> None:
         now = time.monotonic()
         elapsed = max(now - self._started, 1e-3)
-        total = max(self._known * self._files / self._opened, self._done) if self._opened else None
+        mean = self._known / self._opened if self._opened else 0.0
+        # Of a recording whose channels are heard apart each is opened, and known in the end.
+        total = max(mean * self._files, self._known, self._done) if self._opened else None
         whole = "" if total is None else f" of {_clock(total)}"
         text = f"{_clock(self._done)}{whole}, {self._done / elapsed:.0f} × real time"
         if self._bar is not None:

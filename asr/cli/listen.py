@@ -39,13 +39,16 @@ def listen(
 
     Needs the package sounddevice: pip install 'asr-ctc[listen]'.
     """
+    from asr.errors import UserError
     from asr.live import import_sounddevice, open_microphone
 
     sounddevice = import_sounddevice()
     if show:
-        for number, entry in enumerate(sounddevice.query_devices()):
-            if entry["max_input_channels"]:
-                typer.echo(f"{number}\t{entry['name']}")
+        devices = enumerate(sounddevice.query_devices())
+        found = [f"{number}\t{entry['name']}" for number, entry in devices if entry["max_input_channels"]]
+        if not found:
+            raise UserError("there is no microphone here that PortAudio knows")
+        typer.echo("\n".join(found))
         return
 
     from asr.cli.live import LiveText, follow, latency_line, use_threads

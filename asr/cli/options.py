@@ -88,7 +88,13 @@ PrecisionFlag = Annotated[
     ),
 ]
 ThreadsFlag = Annotated[
-    int, typer.Option("--threads", min=0, help="CPU threads (0: all cores).", rich_help_panel="Computing")
+    int,
+    typer.Option(
+        "--threads",
+        min=0,
+        help="CPU threads (0: all cores; of a live stream one).",
+        rich_help_panel="Computing",
+    ),
 ]
 BatchSecondsFlag = Annotated[
     float,

@@ -197,7 +197,7 @@ def _run(
                 text = _deliver(job, result, makers, several)
             except UserError as error:
                 errors.append(error)
-                progress.error(str(error))
+                progress.failed(str(error))
             else:
                 progress.result(text)
     return errors

@@ -429,6 +429,14 @@ def test_microphones_are_listed(listen: Run) -> None:
     assert (ran.status, ran.stdout, ran.stderr) == (0, "1\tpaper cup\n", "")
 
 
+def test_no_microphone_at_all_is_said(listen: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    microphone = Microphone(np.zeros(0, np.float32))
+    monkeypatch.setattr(microphone, "query_devices", list)
+    ran = listen(microphone, "--list")
+    assert (ran.status, ran.stdout) == (1, "")
+    assert ran.stderr == "asr: there is no microphone here that PortAudio knows\n"
+
+
 def test_a_microphone_that_is_not_there(
     listen: Run, run_asr: Run, tone_stream_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

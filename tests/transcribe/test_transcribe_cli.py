@@ -489,3 +489,19 @@ def test_progress_takes_files_of_unknown_length_to_be_as_long_as_the_others(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("transcribing: 0:00:30, ")
     assert lines[1].startswith("transcribing: 0:01:00 of 0:03:00, ")
+
+
+def test_progress_expects_neither_failed_files_nor_less_than_what_was_opened(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    progress = AudioProgress(3, 16_000)
+    progress.failed("b.wav: no such file")
+    for _ in range(2):  # both channels of the first
+        progress.opened("a.wav", AudioInfo(60.0, 16_000, 2))
+    for channel in range(2):
+        progress._shown = -1e9
+        progress.opened("c.wav", AudioInfo(60.0, 16_000, 2))
+        progress.done(30.0 * (channel + 1))
+    first, second = capsys.readouterr().err.splitlines()[1:]
+    assert " of 0:03:00, " in first
+    assert " of 0:04:00, " in second
