@@ -163,7 +163,8 @@ class TextGridWriter(Writer):
     extension = "TextGrid"
 
     def document(self, name: str, transcript: Transcript) -> str:
-        end = max([transcript.duration, *(segment.end for segment in transcript.segments)])
+        # Praat knows no interval without length.
+        end = max([transcript.duration, *(segment.end for segment in transcript.segments), 0.001])
         tiers: list[tuple[str, Sequence[Segment | Word]]] = []
         for channel in sorted({segment.channel or 0 for segment in transcript.segments}) or [0]:
             segments = [segment for segment in transcript.segments if (segment.channel or 0) == channel]

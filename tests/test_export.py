@@ -167,6 +167,10 @@ def test_export_writes_a_file_or_into_a_folder(
     assert_same(model, (tmp_path / "out" / "some.onnx").read_bytes())
     assert run_asr("export", tmp_path / "tiny", "--int8", "-o", tmp_path / "out").status == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["some.onnx", "tiny.int8.onnx"]
+    (tmp_path / "notes").write_text("mine")
+    ran = run_asr("export", tmp_path / "tiny", "-o", tmp_path / "notes")
+    assert (ran.status, (tmp_path / "notes").read_text()) == (1, "mine")
+    assert ran.stderr == f"asr: {tmp_path}/notes: is a file; -o takes a name in .onnx, or a folder\n"
 
 
 def test_mistakes_are_one_line(run_asr: Callable[..., Any], model_directory: Path, tmp_path: Path) -> None:

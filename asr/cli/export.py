@@ -24,17 +24,20 @@ def export(
     from asr.decoding.options import DecodingOptions, choose_head
     from asr.errors import UserError
     from asr.export import export_onnx, require_onnx
-    from asr.files import atomic_write
+    from asr.files import atomic_write, escape_name
     from asr.model import find_model, load_network
 
     if file_format != "onnx":
         raise UserError(f"--format: {file_format!r} is not onnx")
+    names_file = output.suffix.lower() == SUFFIX and not output.is_dir()
+    if not names_file and output.exists() and not output.is_dir():
+        raise UserError(f"{escape_name(output)}: is a file; -o takes a name in {SUFFIX}, or a folder")
     require_onnx()
     folder = find_model(model)
     network = load_network(folder)
     graph = export_onnx(network, choose_head(network, DecodingOptions(head=head)), int8, source)
     path = output
-    if path.suffix != SUFFIX or path.is_dir():
+    if not names_file:
         path = output / f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
     with atomic_write(path, "wb") as stream:
         stream.write(graph)

@@ -167,6 +167,7 @@ def parsed_textgrid(text: str) -> dict[str, list[tuple[float, float, str]]]:
     [
         SPOKEN,
         SILENT,
+        transcript([], 0.0),
         LONG,
         transcript([Word('SAY "A"', 0, 1), Word("OVERLAP", 0.9, 2), Word("EMPTY", 2, 2), Word("END", 9, 11)]),
     ],
