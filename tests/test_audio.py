@@ -75,7 +75,9 @@ def test_offset_and_duration(tmp_path: Path) -> None:
     samples, rate = read_samples(path, offset=0.25, duration=0.5)
     assert rate == RATE
     assert np.allclose(samples[:, 0], TONE[4000:12000], atol=1e-4)
-    assert len(read_samples(path, offset=9.0)[0]) == 0
+    assert len(read_samples(path, offset=1.0)[0]) == 0
+    with pytest.raises(UserError, match="ends at 1 s, before the part that begins at 9 s"):
+        read_samples(path, offset=9.0)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 44_101, 48_000, 192_000])

@@ -288,7 +288,7 @@ class TestCommand:
         [
             (["spectrogram", "none.wav", "-o", "a.jpg"], "a.jpg: pictures are .png, .svg, .pdf"),
             (["spectrogram", "none.wav"], "none.wav: no such file"),
-            (["fbank", "{audio}", "--offset", "99"], "holds no samples"),
+            (["fbank", "{audio}", "--offset", "99"], "before the part that begins at 99 s"),
             (["gradients", "{model}"], "--audio: say which recording"),
             (["unfold", "{model}", "{audio}", "--layer", "9", "--text", "A"], "layers 1 to 2"),
             (["training", "none"], "give the folder of a training run"),
