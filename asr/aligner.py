@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.alignment import Alignment, align, word_times
+from asr.cores import ComputingOn
 from asr.corpora.text import to_letters
 from asr.errors import UserError
 from asr.manifest import Utterance
@@ -290,13 +291,9 @@ class Aligner:
         ``advance`` is told, by any of the threads, how many more seconds have been heard; ``warn`` what is
         odd about a recording.
         """
-        threads_before = torch.get_num_threads()
-        torch.set_num_threads(threads // max(1, min(threads, len(utterances))))
-        try:
-            with ThreadPoolExecutor(threads) as pool:
-                yield from pool.map(lambda one: self._align_utterance(one, advance, warn), utterances)
-        finally:
-            torch.set_num_threads(threads_before)
+        cores = threads // max(1, min(threads, len(utterances)))
+        with ComputingOn(cores), ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(lambda one: self._align_utterance(one, advance, warn), utterances)
 
     def _align_utterance(
         self, utterance: Utterance, advance: Advance, warn: Callable[[str], None]

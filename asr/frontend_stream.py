@@ -9,6 +9,7 @@ more than it does in read speech.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,11 +44,11 @@ class _Heard:
     frames: float = 0.0
     energy: float = 0.0
 
-    def add(self, energies: Tensor, log_mel: Tensor, hop: float) -> None:
-        kept = math.exp(-len(energies) * hop / MEMORY)
+    def add(self, loudness: Tensor, log_mel: Tensor, hop: float) -> None:
+        kept = math.exp(-len(loudness) * hop / MEMORY)
         exact = log_mel.cpu().double()
-        self.frames = kept * self.frames + len(energies)
-        self.energy = kept * self.energy + float(energies.mean(1).sum(dtype=torch.float64))
+        self.frames = kept * self.frames + len(loudness)
+        self.energy = kept * self.energy + float(loudness.sum(dtype=torch.float64))
         self.sums = kept * self.sums + torch.stack([exact.sum(0), exact.square().sum(0)])
 
 
@@ -85,7 +86,7 @@ class RunningCmvn:
     def __init__(self, config: FrontendConfig) -> None:
         self._config = config
         bins = config.mel_bins
-        self._loudness = torch.zeros(0)  # of the last frames that are no digital silence
+        self._loudness = torch.zeros(0)  # of the last frames that are audible
         # Of many frames, so in double precision.
         self._sound, self._background = (_Heard(torch.zeros(2, bins, dtype=torch.float64)) for _ in range(2))
         self._assumed_frames = ASSUMED / config.hop
@@ -95,31 +96,29 @@ class RunningCmvn:
     def normalise(self, energies: Tensor) -> Tensor:
         """The next frames' mel energies ``(frames, mel_bins)`` to features of the same shape."""
         loudness = energies.mean(1)
-        floor = self._noise_floor(loudness)
         is_audible = loudness > _DIGITAL_SILENCE
+        floor = self._noise_floor(loudness[is_audible])
         is_sound = is_audible & (loudness > _BACKGROUND * floor)
         is_background = is_audible & ~is_sound
-        sound = energies[is_sound]
-        level = self._level(sound, floor)
+        level = self._level(loudness[is_sound], floor)
         log_mel = (energies + self._config.floor * level + 1e-12).log_()
         hop = self._config.hop
-        self._assumed_frames *= math.exp(-len(sound) * hop / MEMORY)
-        self._sound.add(sound, log_mel[is_sound], hop)
-        self._background.add(energies[is_background], log_mel[is_background], hop)
+        self._assumed_frames *= math.exp(-int(is_sound.sum()) * hop / MEMORY)
+        self._sound.add(loudness[is_sound], log_mel[is_sound], hop)
+        self._background.add(loudness[is_background], log_mel[is_background], hop)
         mean, square = (part.to(log_mel) for part in self._moments(level))
         variance = (square - mean.square()).clamp(min=0)
         return (log_mel - mean) / (variance + 1e-2).sqrt_()
 
     def _noise_floor(self, loudness: Tensor) -> float:
-        """Energy of the background: what a tenth of the last frames are quieter than."""
-        audible = loudness[loudness > _DIGITAL_SILENCE].cpu()
-        self._loudness = torch.cat([self._loudness, audible])[-round(MEMORY / self._config.hop) :]
+        """Energy of the background: what a tenth of the last audible frames are quieter than."""
+        self._loudness = torch.cat([self._loudness, loudness.cpu()])[-round(MEMORY / self._config.hop) :]
         return float(self._loudness.quantile(_FLOOR_QUANTILE)) if len(self._loudness) else 0.0
 
-    def _level(self, sound: Tensor, floor: float) -> float:
+    def _level(self, loudness: Tensor, floor: float) -> float:
         """Mean energy of sound, or the least that a voice would have here."""
-        heard = self._sound.energy + float(sound.mean(1).sum(dtype=torch.float64))
-        frames = self._sound.frames + len(sound)
+        heard = self._sound.energy + float(loudness.sum(dtype=torch.float64))
+        frames = self._sound.frames + len(loudness)
         return max(heard / frames if frames else 0.0, _VOICE_ABOVE_FLOOR * max(floor, _DIGITAL_SILENCE))
 
     def _moments(self, level: float) -> Tensor:
@@ -138,6 +137,4 @@ class RunningCmvn:
 
 def _between(centres: Tensor, values: tuple[float, ...]) -> Tensor:
     """Values at frequencies between those of the table, on its lines; float64."""
-    import numpy as np
-
     return torch.from_numpy(np.interp(centres.numpy(), _HERTZ, values))

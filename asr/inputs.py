@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from asr.audio import STANDARD_INPUT, SUFFIXES, RawFormat, StandardInput
+from asr.audio import SUFFIXES, RawFormat
 from asr.errors import UserError
 from asr.files import escape_name
 from asr.manifest import read_manifest
 from asr.recording import Recording
+from asr.sources import STANDARD_INPUT, StandardInput
 
 STDIN = "-"
 MANIFEST_SUFFIX = ".jsonl"

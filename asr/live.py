@@ -16,12 +16,11 @@ from asr.audio import (
     AudioInfo,
     AudioReader,
     RawFormat,
-    TemporaryCopy,
     check_format,
     open_audio,
-    source_name,
 )
 from asr.errors import UserError
+from asr.sources import TemporaryCopy, source_name
 
 Warn = Callable[[str], None]
 MICROPHONE = "microphone"

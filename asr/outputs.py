@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.audio import is_read_once
 from asr.files import atomic_write
 from asr.inputs import Input, output_stems
+from asr.sources import is_read_once
 from asr.transcript import Transcript
 from asr.writers import Writer
 

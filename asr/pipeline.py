@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from queue import Full, Queue
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from asr.audio import AudioInfo
 from asr.batching import share_out
+from asr.cores import ComputingOn
 from asr.errors import UserError
 from asr.recording import Recording, model_blocks, open_recording
 from asr.transcript import Hypothesis
@@ -205,41 +205,13 @@ def workers(threads: int) -> Iterator[Executor]:
     if not threads:
         yield _Inline()
         return
-    with _one_core, ThreadPoolExecutor(threads) as pool:
+    with ComputingOn(1), ThreadPoolExecutor(threads) as pool:
         try:
             yield pool
         except BaseException:
             # Ctrl-C too: what has not begun never will.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-class _OneCore:
-    """Torch computes on one core a thread while a pool is at work, and as before when it has ended.
-
-    Torch has one such setting for all; of pools that overlap only the first knows what it was.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pools = 0
-        self._before = 1
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._pools:
-                self._before = torch.get_num_threads()
-            self._pools += 1
-            torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._pools -= 1
-            # Not only at the last: OpenMP keeps the number for each thread that set it.
-            torch.set_num_threads(self._before)
-
-
-_one_core = _OneCore()
 
 
 class _Inline(Executor):

@@ -19,11 +19,11 @@ from asr.audio import (
     AudioInfo,
     AudioReader,
     RawFormat,
-    Source,
     open_audio,
 )
 from asr.errors import UserError
 from asr.resampling import Resampler
+from asr.sources import Source
 
 Samples = np.ndarray | Tensor
 ALL_CHANNELS = "all"

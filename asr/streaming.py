@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from asr.audio import MAX_AMPLITUDE
+from asr.audio import clean
 from asr.encoder import State
 from asr.errors import UserError
 from asr.frontend_stream import FrontendStream
@@ -169,8 +168,7 @@ class Stream:
             UserError: these are no samples.
         """
         # One NaN would stay in the hidden state for good.
-        clean = np.nan_to_num(float_samples(samples), nan=0.0, posinf=0.0, neginf=0.0)
-        waveform = torch.from_numpy(clean.clip(-MAX_AMPLITUDE, MAX_AMPLITUDE).mean(axis=1))
+        waveform = torch.from_numpy(clean(float_samples(samples).copy()).mean(axis=1))
         self._samples += len(waveform)
         return self._hear(self._resampler.process(waveform), False)
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr import __version__
-from asr.audio import Source, copied, is_read_once
 from asr.decoding.options import Decoder, DecodingOptions, choose_head, load_decoder
 from asr.decoding.words import timed_words
 from asr.errors import UserError
@@ -25,6 +24,7 @@ from asr.pipeline import Listener, Recognised, recognise
 from asr.precision import AUTO, INT8, PRECISIONS, fast_bfloat16
 from asr.recording import ALL_CHANNELS, Recording, Samples, open_recording
 from asr.segments import split_at_pauses
+from asr.sources import Source, copied, is_read_once
 from asr.streaming import Stream
 from asr.transcript import Hypothesis, Transcript, Word
 

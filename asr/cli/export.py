@@ -36,9 +36,8 @@ def export(
     folder = find_model(model)
     network = load_network(folder)
     graph = export_onnx(network, choose_head(network, DecodingOptions(head=head)), int8, source)
-    path = output
-    if not names_file:
-        path = output / f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
+    name = f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
+    path = output if names_file else output / name
     with atomic_write(path, "wb") as stream:
         stream.write(graph)
     typer.echo(f"{path}: {len(graph) / 1e6:.1f} MB")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 import typer
 
-from asr.audio import open_pipe_file
 from asr.cli.audio_progress import AudioProgress
 from asr.cli.output import shown_text, tell, write_stdout
 from asr.errors import UserError
 from asr.files import escape_name, is_named_pipe
 from asr.live import interrupted_later, open_pipe
 from asr.recording import Recording, model_blocks, open_recording
+from asr.sources import open_pipe_file
 from asr.streaming import LONGEST, Stream
 
 if TYPE_CHECKING:

@@ -55,16 +55,15 @@ class BeamConfig:
 
     def check(self) -> None:
         """Raise :class:`UserError` naming the first setting that makes no sense."""
+        thresholds = ("beam_threshold", "token_threshold", "nbest_threshold")
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                if value == math.inf and field.name.endswith("_threshold"):
-                    continue
+            is_number = not isinstance(value, float) or math.isfinite(value)
+            if not is_number and not (value == math.inf and field.name in thresholds):
                 raise UserError(f"decoding.{field.name} must be a number, not {value}")
         for name in ("beam_size", "nbest"):
             if getattr(self, name) < 1:
                 raise UserError(f"decoding.{name} must be at least 1, not {getattr(self, name)}")
-        thresholds = ("beam_threshold", "token_threshold", "nbest_threshold")
         for name in (*thresholds, "max_tokens", "lm_weight", "posterior_scale"):
             if getattr(self, name) < 0:
                 raise UserError(f"decoding.{name} must not be negative, and is {getattr(self, name)}")

@@ -176,15 +176,15 @@ def choose_head(model: "AcousticModel", options: DecodingOptions) -> str:
     Raises:
         UserError: the model has no head of that name.
     """
-    if options.head is None:
-        heads = model.config.heads
-        writing = [name for name, head in heads.items() if head.units != "phones"]
-        if options.decoder == "greedy" and heads[model.default_head].units == "phones" and writing:
-            return writing[0]
-        return model.default_head
-    if options.head not in model.config.heads:
-        raise UserError(f"--head: {options.head!r} is not one of {', '.join(model.config.heads)}")
-    return options.head
+    heads = model.config.heads
+    if options.head is not None:
+        if options.head not in heads:
+            raise UserError(f"--head: {options.head!r} is not one of {', '.join(heads)}")
+        return options.head
+    default = model.default_head
+    if options.decoder != "greedy" or heads[default].units != "phones":
+        return default
+    return next((name for name, head in heads.items() if head.units != "phones"), default)
 
 
 def beam_config(defaults: dict[str, Any], options: DecodingOptions) -> BeamConfig:

@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from omegaconf import OmegaConf
 from torch import nn
 
 from asr.batching import Item, share_of
+from asr.cores import ComputingOn
 from asr.training.config import Recipe
 from asr.training.distributed import Ranks, usable_cores
 from asr.training.trainer import Trainer
@@ -57,13 +57,9 @@ def _step_seconds(trainer: Trainer, batch: list[Item], processes: int) -> float:
 
     The second of two steps: the first one compiles.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, usable_cores() // processes))
-    try:
+    with ComputingOn(max(1, usable_cores() // processes)):
         for _ in range(2):
             started = time.monotonic()
             trainer._backward(trainer.data.load(share_of(batch, 0, processes), 0))
             elapsed = time.monotonic() - started
-    finally:
-        torch.set_num_threads(threads)
     return elapsed
