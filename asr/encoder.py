@@ -11,7 +11,7 @@ bidirectional encoder hears each piece with some look-ahead, over which the back
 recognition", section 4).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,8 +161,8 @@ class Recurrence(nn.Module):
             zeros = x.new_zeros(len(x), self.hidden_size)
             state = (zeros, zeros.float()) if self.cell == "lstm" else (zeros,)
         before = state[0]
-        inputs = functional.linear(x, self.weight_ih.to(x.dtype)).float() + self.bias_ih.float()
-        hidden = functional.linear(before, self.weight_hh.to(x.dtype)).float() + self.bias_hh.float()
+        inputs = product(x, self.weight_ih) + self.bias_ih.float()
+        hidden = product(before, self.weight_hh) + self.bias_hh.float()
         if self.cell == "gru":
             reset, update = (inputs + hidden)[:, : -self.hidden_size].sigmoid().chunk(2, 1)
             new = (inputs[:, -self.hidden_size :] + reset * hidden[:, -self.hidden_size :]).tanh()
@@ -225,7 +225,7 @@ class RecurrentLayer(nn.Module):
         """One frame ``(batch, input)`` to ``(batch, output_size)``; see :meth:`Recurrence.step`."""
         y, state = self.forward_pass.step(x if self.norm is None else layer_norm(x, self.norm), state)
         if self.projection is not None:
-            y = linear(y, self.projection)
+            y = (product(y, self.projection.weight) + self.projection.bias.float()).to(y.dtype)
         return (x + y if self.residual else y), state
 
 
@@ -345,6 +345,11 @@ class Encoder(nn.Module):
         lengths = torch.full((len(x),), x.shape[1], device=x.device)
         outputs, recurrent = self.recurrent(x, lengths, recurrent, settled)
         return outputs, [held, x[:, settled:], recurrent]
+
+
+def product(x: Tensor, weight: Tensor | Callable[[Tensor], Tensor]) -> Tensor:
+    """``x @ weight.T`` in the precision of ``x``, or by what stands in the weight's place; float32."""
+    return functional.linear(x, weight.to(x.dtype)).float() if isinstance(weight, Tensor) else weight(x)
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from asr.eight_bits import step_in_eight_bits
 from asr.encoder import EncoderConfig, RecurrentStack, State, linear
 from asr.errors import UserError
 from asr.files import atomic_write
@@ -30,8 +31,8 @@ from asr.lm.text import PathLike, read_lines
 from asr.packing import pack, unpack
 
 _ASKED = 1024  # beginnings whose next words are asked for at once
-# Beginnings heard together: always so many, with unused ones among them, since for other numbers of rows
-# matrix products round in other ways, and a text would depend on what it is scored with.
+# Beginnings heard together. In floating point always so many, with unused ones among them, since for other
+# numbers of rows matrix products round in other ways, and a text would depend on what it is scored with.
 _BLOCK = 64
 _ROWS = 256  # of a softmax that are worked on at once: about half a megabyte
 CONFIG, WEIGHTS, WORDS = "rnn.yaml", "model.safetensors", "words.txt"
@@ -62,8 +63,8 @@ class RNNLM(nn.Module):
 
     Attributes:
         words: Vocabulary, the most frequent first behind ``<unk>``, ``<s>``, ``</s>``.
-        precision: dtype in which the recurrent layers compute; in training also the softmax's products,
-            which score words in float32.
+        precision: dtype in which the recurrent layers and the softmax's products are trained.
+        eight_bits: Whether the recurrent layers are stepped in 8 bits; nothing can be learnt then.
     """
 
     def __init__(self, config: RNNLMConfig, words: Sequence[str]) -> None:
@@ -71,6 +72,7 @@ class RNNLM(nn.Module):
         self.config, self.words = config, list(words)
         self.word_ids = {word: number for number, word in enumerate(self.words)}
         self.precision = torch.float32
+        self.eight_bits = False
         # Vectors of length 1 on average. Not of a normal distribution: on the device "meta", where models
         # are made that are read, it would load sympy.
         vectors = torch.empty(len(self.words), config.embedding_size)
@@ -142,12 +144,12 @@ class RNNLM(nn.Module):
             blocks = []
             for first in range(0, len(nodes), _BLOCK):
                 block = nodes[first : first + _BLOCK]
-                unused = [0] * (_BLOCK - len(block))
+                unused = [] if self.eight_bits else [0] * (_BLOCK - len(block))
                 inputs = self.embedding(torch.tensor([tree.words[node] for node in block + unused]))
                 before = torch.tensor(parents[first : first + _BLOCK] + unused)
                 after = None if states is None else [[part[before] for part in state] for state in states]
-                outputs, after = self.recurrent.step(inputs.to(self.precision), after)
-                hidden[block] = self.norm(outputs[: len(block)].float())
+                outputs, after = self.recurrent.step(inputs, after)
+                hidden[block] = self.norm(outputs[: len(block)])
                 blocks.append(after)
             # Of each layer the parts of its state, for the beginnings of all blocks one after the other.
             states = [
@@ -270,8 +272,8 @@ def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM) -> None:
         yaml.safe_dump(asdict(model.config), stream, sort_keys=False)
 
 
-def load_rnn_lm(folder: str | os.PathLike[str], precision: torch.dtype = torch.float32) -> RNNLM:
-    """Read a recurrent language model, whose recurrent layers are to compute in such a precision.
+def load_rnn_lm(folder: str | os.PathLike[str], eight_bits: bool = False) -> RNNLM:
+    """Read a recurrent language model; in 8 bits it scores sentences faster, where the CPU knows them.
 
     Raises:
         UserError: a file is missing, or they do not fit together.
@@ -294,6 +296,7 @@ def load_rnn_lm(folder: str | os.PathLike[str], precision: torch.dtype = torch.f
     ) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{folder}: no recurrent language model can be read here ({reason})") from error
-    model.precision = precision
-    model.recurrent.to(precision)
+    if eight_bits:
+        step_in_eight_bits(model.recurrent)
+        model.eight_bits = True
     return model.eval()

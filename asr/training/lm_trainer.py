@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from asr.errors import UserError
-from asr.lm.rnn import RNNLM, RNNLMConfig, pad_sentences, save_rnn_lm
+from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, pad_sentences, save_rnn_lm
 from asr.training.checkpoint import load_checkpoint, refuse_second_run, save_checkpoint
 from asr.training.config import OptimizerConfig, ScheduleConfig
 from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, launch
@@ -40,6 +40,8 @@ class LMRecipe:
 
     Attributes:
         batch_words: Padded words in a batch, which the processes share.
+        init_from: Model directory of a language model of the same shape and vocabulary, whose weights
+            are the start.
         evaluate_every: Steps between measurements of the development text's perplexity.
         precision: ``auto``, ``fp32`` or ``bf16``.
         processes: Data-parallel processes (0: one a core on a CPU, one a GPU).
@@ -49,6 +51,7 @@ class LMRecipe:
     model: RNNLMConfig = field(default_factory=RNNLMConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    init_from: str = ""
     batch_words: int = 4000
     evaluate_every: int = 1000
     precision: str = "auto"
@@ -96,6 +99,21 @@ class LMPosition:
     batch: int = 0
     batches: int = 1
     seconds: float = 0.0
+
+
+def initialise_from(model: RNNLM, source: str) -> None:
+    """Take the weights of another language model.
+
+    Raises:
+        UserError: it cannot be read, or is of another shape or vocabulary.
+    """
+    other = load_rnn_lm(source)
+    if other.words != model.words:
+        raise UserError(f"{source}: its vocabulary is not that of data.train; init_from needs the same")
+    try:
+        model.load_state_dict(other.state_dict())
+    except RuntimeError as error:
+        raise UserError(f"{source}: its shape is not that of the recipe's model; see its rnn.yaml") from error
 
 
 def perplexity(model: RNNLM, text: Text, batch_words: int) -> float:
@@ -163,6 +181,8 @@ class LMTrainer:
         self.text, self.dev = Text(recipe.data.train, known), Text([recipe.data.dev], known)
         torch.manual_seed(recipe.seed)
         self.model = RNNLM(recipe.model, words).train().to(self.ranks.device)
+        if recipe.init_from:
+            initialise_from(self.model, recipe.init_from)
         self.model.precision = training_precision(recipe.precision, self.ranks.device)
         # Words, seconds and wishes to stop are summed over the processes behind the gradient.
         self.optimisation = Optimisation(self.model, recipe.optimizer, statistics=3)

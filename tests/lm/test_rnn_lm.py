@@ -18,6 +18,7 @@ from asr.lm.rnn import (
     pad_sentences,
     save_rnn_lm,
 )
+from asr.precision import fast_eight_bits
 from asr.training.checkpoint import load_checkpoint
 from asr.training.distributed import Ranks
 from asr.training.lm_data import Text
@@ -42,13 +43,12 @@ def test_probabilities_of_the_next_word_add_up_to_one(cell: str) -> None:
     assert scores.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_no_precision_ties_a_sentences_score_to_its_neighbours(
-    precision: torch.dtype, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("eight_bits", [False, True])
+def test_a_sentences_score_is_not_tied_to_its_neighbours(cell: str, eight_bits: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_rnn_lm(tmp_path, RNNLM(RNNLMConfig(hidden_size=200, embedding_size=40), WORDS))
-    model = load_rnn_lm(tmp_path, precision)
+    save_rnn_lm(tmp_path, RNNLM(RNNLMConfig(cell, hidden_size=200, embedding_size=40, layers=2), WORDS))
+    model = load_rnn_lm(tmp_path, eight_bits and fast_eight_bits())
     sentences = [[f"W{(first + step) % 30}" for step in range(first % 7)] for first in range(90)]
     for sentence, found in zip(sentences, model.word_scores(sentences), strict=True):
         np.testing.assert_allclose(model.word_scores([sentence])[0], found, atol=1e-6, rtol=0)
@@ -94,6 +94,22 @@ def test_stored_and_loaded_it_gives_the_same_scores_within_eight_bits(tmp_path: 
     )
     size = (tmp_path / "lm" / "model.safetensors").stat().st_size
     assert size < 1.7 * sum(value.numel() for value in model.parameters()) + 2000
+
+
+def test_another_models_weights_are_the_start_where_shape_and_vocabulary_are_the_same(
+    recipe: Path, tmp_path: Path
+) -> None:
+    steps = ["processes=1", "schedule.steps=1", "schedule.warmup=0", "optimizer.lr=0"]
+    first = train_lm(load_lm_recipe(recipe, steps), tmp_path / "first", resume=False, say=print)
+    again = [*steps, "seed=2", f"init_from={first}"]
+    second = train_lm(load_lm_recipe(recipe, again), tmp_path / "second", resume=False, say=print)
+    sentences = [["W1", "W2"], ["W9"]]
+    found = [load_rnn_lm(each).word_scores(sentences) for each in (first, second)]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    for change, fault in (("model.hidden_size=16", "shape"), ("data.vocabulary_size=5", "vocabulary")):
+        with pytest.raises(UserError, match=fault):
+            LMTrainer(load_lm_recipe(recipe, [*again, change]), tmp_path / "third", print)
 
 
 def test_models_in_half_precision_can_still_be_read(tmp_path: Path) -> None:
