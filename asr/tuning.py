@@ -145,7 +145,12 @@ class ScoredLists:
     """N-best lists whose words a recurrent and an n-gram model have scored, each of them once."""
 
     def __init__(
-        self, nbests: Sequence[Sequence[Hypothesis]], rnn: RNNLM, ngram: NGram, searched_weight: float
+        self,
+        nbests: Sequence[Sequence[Hypothesis]],
+        rnn: RNNLM,
+        ngram: NGram,
+        searched_weight: float,
+        context: int = 0,
     ) -> None:
         """Ask both models.
 
@@ -153,9 +158,11 @@ class ScoredLists:
             nbests: Of each utterance.
             rnn, ngram: The models that are mixed.
             searched_weight: LM weight with which the lists were made.
+            context: As :class:`asr.decoding.rescoring.RescoringConfig` has it.
         """
         self._nbests, self._searched_weight = nbests, searched_weight
-        self._scores = score_words([[each.text for each in nbest] for nbest in nbests], rnn, ngram)
+        texts = [[each.text for each in nbest] for nbest in nbests]
+        self._scores = score_words(texts, rnn, ngram, context)
 
     def reordered(self, weights: dict[str, float]) -> list[list[Hypothesis]]:
         """The lists in the order that ``mix`` and ``lm_scale`` give them."""

@@ -122,7 +122,7 @@ def tune(
     typer.echo(f"WER {best.wer:.2f} %: {_listed(best.weights)}")
     if rnn is not None:
         ngram = NGram.load(folder / "lm")
-        scored = tuning.ScoredLists(nbests, rnn, ngram, config.lm_weight)
+        scored = tuning.ScoredLists(nbests, rnn, ngram, config.lm_weight, rescoring.context)
         start = {"mix": rescoring.mix, "lm_scale": rescoring.lm_scale}
         best = tuning.pattern_search(scored.measure(phrases, references), start, tell, tuning.RESCORING_STEPS)
         nbests = scored.reordered(best.weights)

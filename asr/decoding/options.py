@@ -114,8 +114,8 @@ class RescoredBeamSearch:
 
     def _decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         found = self._decoder.search_batch(emissions, lengths)
-        scored = score_words([each.texts for each in found], self._rnn, self._ngram)
         weight, config = self._decoder.config.lm_weight, self._config
+        scored = score_words([each.texts for each in found], self._rnn, self._ngram, config.context)
         return [
             reorder(each, rescore(each.scores, words, weight, config.mix, config.lm_scale), self._nbest)
             for each, words in zip(found, scored, strict=True)

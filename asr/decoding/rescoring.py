@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,12 +24,15 @@ class RescoringConfig:
         nbest: Hypotheses of the search that are scored anew, at most.
         threshold: Those this far below the best of the search are not: no language model would make up
             for it. Where an n-best list is asked for, all of it is scored.
+        context: Words after which the recurrent model takes hypotheses of one list for alike
+            (:meth:`asr.lm.rnn.RNNLM.nbest_scores`); 0: it hears each from its beginning.
     """
 
     mix: float = 0.5
     lm_scale: float = 1.0
     nbest: int = 50
     threshold: float = 7.0
+    context: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,22 @@ class WordScores:
         return float(np.where(self.known, both, self.ngram).sum())
 
 
-def score_words(nbests: Sequence[Sequence[str]], rnn: "RNNLM", ngram: "NGram") -> list[list[WordScores]]:
+def score_words(
+    nbests: Sequence[Sequence[str]], rnn: "RNNLM", ngram: "NGram", context: int = 0
+) -> list[list[WordScores]]:
     """Ask both models about each text of several n-best lists, the recurrent one about all at once."""
-    sentences = [text.split() for nbest in nbests for text in nbest]
-    scores = (
-        WordScores(
-            recurrent.astype(np.float64),
-            ngram.word_scores(words).astype(np.float64),
-            np.array([word in rnn.word_ids for word in words] + [True]),
-        )
-        for words, recurrent in zip(sentences, rnn.word_scores(sentences), strict=True)
-    )
-    return [list(islice(scores, len(nbest))) for nbest in nbests]
+    lists = [[text.split() for text in nbest] for nbest in nbests]
+    return [
+        [
+            WordScores(
+                recurrent.astype(np.float64),
+                ngram.word_scores(words).astype(np.float64),
+                np.array([word in rnn.word_ids for word in words] + [True]),
+            )
+            for words, recurrent in zip(sentences, scores, strict=True)
+        ]
+        for sentences, scores in zip(lists, rnn.nbest_scores(lists, context), strict=True)
+    ]
 
 
 def rescore(

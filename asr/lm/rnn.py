@@ -26,6 +26,7 @@ from asr.encoder import EncoderConfig, RecurrentStack, State, linear
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.lm.perplexity import Perplexity
+from asr.lm.prefix_tree import PrefixTree
 from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 from asr.lm.text import PathLike, read_lines
 from asr.packing import pack, unpack
@@ -131,13 +132,30 @@ class RNNLM(nn.Module):
         """Ids of a sentence with its begin and end."""
         return [BEGIN_ID, *(self.word_ids.get(word, UNKNOWN_ID) for word in words), END_ID]
 
-    @torch.inference_mode()
     def word_scores(self, sentences: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
         """Natural log-probabilities of each sentence's words and its end: float32 ``(words + 1,)``.
 
-        What sentences begin with alike, as those of an n-best list do, is heard once.
+        What sentences begin with alike is heard once.
         """
-        tree = PrefixTree([self.encode(words) for words in sentences])
+        return self._scores(PrefixTree([[self.encode(words) for words in sentences]]))
+
+    def nbest_scores(
+        self, nbests: Sequence[Sequence[Sequence[str]]], context: int = 0
+    ) -> list[list[NDArray[np.float32]]]:
+        """As :meth:`word_scores`, for the sentences of n-best lists.
+
+        Args:
+            nbests: The sentences of each list, best first.
+            context: Beginnings of a list that are as long and end in so many equal words are heard once:
+                the better sentence's (Liu et al. 2016, "Two efficient lattice rescoring methods using
+                recurrent neural network language models"). 0: those alike in all words.
+        """
+        encoded = [[self.encode(words) for words in sentences] for sentences in nbests]
+        scores = iter(self._scores(PrefixTree(encoded, context)))
+        return [list(islice(scores, len(sentences))) for sentences in nbests]
+
+    @torch.inference_mode()
+    def _scores(self, tree: "PrefixTree") -> list[NDArray[np.float32]]:
         hidden = torch.empty(len(tree.words), self.recurrent.output_size)
         states: State | None = None
         for nodes, parents in tree.levels:
@@ -191,41 +209,6 @@ def _log_probability(hidden: Tensor, layer: nn.Linear, chosen: Tensor) -> Tensor
     """Of one output of a layer without bias for each row, float32 ``(rows,)``."""
     scores: Tensor = _LogProbability.apply(hidden, layer.weight.to(hidden.dtype), chosen)
     return scores
-
-
-class PrefixTree:
-    """The beginnings of sentences, each different one once.
-
-    Attributes:
-        words, parents: Last word of each beginning, and the beginning without it; the first one is ``<s>``.
-        levels: For each length the beginnings that go on, and where among those of the level before the
-            beginnings without their last words stand.
-        paths: For each sentence its beginnings with one word, two words ... and its end.
-    """
-
-    def __init__(self, sentences: Sequence[Sequence[int]]) -> None:
-        self.words, self.parents = [BEGIN_ID], [0]
-        self.levels: list[tuple[list[int], list[int]]] = [([0], [0])]
-        self.paths: list[list[int]] = []
-        known: dict[tuple[int, int], int] = {}
-        places = [0]  # of each beginning in its level
-        for sentence in sentences:
-            node, path = 0, []
-            for length, word in enumerate(sentence[1:], start=1):
-                parent, node = node, known.setdefault((node, word), len(self.words))
-                if node == len(self.words):
-                    self.words.append(word)
-                    self.parents.append(parent)
-                    if length == len(self.levels):
-                        self.levels.append(([], []))
-                    nodes, parents = self.levels[length]
-                    places.append(len(nodes))
-                    if word != END_ID:  # after which nothing is asked
-                        nodes.append(node)
-                        parents.append(places[parent])
-                path.append(node)
-            self.paths.append(path)
-        self.levels = [level for level in self.levels if level[0]]
 
 
 def pad_sentences(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -20,13 +20,11 @@ class Fixed:
         self.scores = scores
         self.word_ids = {word: number for number, word in enumerate(scores)}
 
-    def word_scores(self, sentences):  # type: ignore[no-untyped-def]
-        if (sentences and isinstance(sentences[0], str)) or sentences == []:
-            return self._of(sentences)
-        return [self._of(words) for words in sentences]
-
-    def _of(self, words: list[str]) -> np.ndarray:
+    def word_scores(self, words: list[str]) -> np.ndarray:
         return np.array([self.scores.get(word, -9.0) for word in words] + [-1.0], dtype=np.float32)
+
+    def nbest_scores(self, nbests: list[list[list[str]]], context: int) -> list[list[np.ndarray]]:
+        return [[self.word_scores(words) for words in sentences] for sentences in nbests]
 
 
 NBEST = [Hypothesis("A B", score=-10.0), Hypothesis("A C", score=-10.5)]

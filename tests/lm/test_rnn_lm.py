@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from asr.errors import UserError
+from asr.lm.prefix_tree import PrefixTree
 from asr.lm.rnn import (
     RNNLM,
-    PrefixTree,
     RNNLMConfig,
     load_rnn_lm,
     measure_rnn_perplexity,
@@ -74,11 +74,32 @@ def test_shared_beginnings_change_no_score(cell: str, monkeypatch: pytest.Monkey
 
 
 def test_each_different_beginning_is_heard_once() -> None:
-    tree = PrefixTree([[1, 7, 8, 2], [1, 7, 9, 2], [1, 2], [1, 7, 8, 2]])
+    tree = PrefixTree([[[1, 7, 8, 2], [1, 7, 9, 2]], [[1, 2], [1, 7, 8, 2]]])
     assert tree.words == [1, 7, 8, 2, 9, 2, 2]
     assert [nodes for nodes, _ in tree.levels] == [[0], [1], [2, 4]]
     assert [parents for _, parents in tree.levels] == [[0], [0], [0, 0]]
     assert tree.paths == [[1, 2, 3], [1, 4, 5], [6], [1, 2, 3]]
+
+
+def test_beginnings_of_a_list_that_end_alike_are_heard_once() -> None:
+    better, worse = [1, 7, 3, 4, 5, 2], [1, 8, 3, 4, 5, 2]
+    tree = PrefixTree([[better, worse], [worse]], context=2)
+    # Behind 8 3 the worse one is as the better one behind 7 3; in a list of its own it is not.
+    assert tree.paths == [[1, 2, 3, 4, 5], [6, 7, 3, 4, 5], [6, 7, 8, 9, 10]]
+    assert [tree.parents[node] for node in tree.paths[0]] == [0, 1, 2, 3, 4]
+    assert PrefixTree([[better, worse]], context=4).paths == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 5]]
+    # Not where one is longer: what stands at different places may be heard in different ways.
+    assert PrefixTree([[[1, 4, 4, 4, 2]]], context=1).paths == [[1, 2, 3, 4]]
+
+
+def test_a_context_changes_a_lists_scores_little_and_those_of_no_other(tmp_path: Path) -> None:
+    model = small()
+    lists = [[["W1", "W2", *["W3"] * 6], ["W4", "W2", *["W3"] * 6]], [["W4", "W2", *["W3"] * 6]]]
+    exact, near = model.nbest_scores(lists), model.nbest_scores(lists, context=4)
+    np.testing.assert_array_equal(near[0][0], exact[0][0])
+    np.testing.assert_array_equal(near[1][0], exact[1][0])
+    np.testing.assert_array_equal(near[0][1][4:], exact[0][0][4:])
+    assert not np.array_equal(near[0][1], exact[0][1])
 
 
 def test_stored_and_loaded_it_gives_the_same_scores_within_eight_bits(tmp_path: Path) -> None:
