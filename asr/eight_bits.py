@@ -5,29 +5,39 @@ fast as float32. Whole numbers are added without rounding: what a row gives does
 it is computed with.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from asr.encoder import RecurrentStack
+from asr.encoder import Recurrence, RecurrentStack
+from asr.lstm import lstm_step
 
 _MOST = 127
 _TINY = 1e-30  # instead of a scale of 0
 
 
 class EightBitMatrix:
-    """A weight matrix ``(outputs, inputs)``; rows of weights and of inputs have a scale each."""
+    """A weight matrix ``(outputs, inputs)``; rows of weights and of inputs have a scale each.
+
+    Attributes:
+        scales: Of the weights' rows ``(outputs,)``.
+    """
 
     def __init__(self, weight: Tensor) -> None:
         values, scales = _in_eight_bits(weight.detach().float())
-        self._values, self._scales = values.t(), scales.squeeze(1)
+        self._values, self.scales = values.t(), scales.squeeze(1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """``(rows, inputs)`` to float32 ``(rows, outputs)``, on the CPU."""
+        sums, scales = self.sums(x)
+        return sums.float().mul_(scales.unsqueeze(1)).mul_(self.scales)
+
+    def sums(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Products before they are scaled, int32 ``(rows, outputs)``, and the rows' scales ``(rows,)``."""
         values, scales = _in_eight_bits(x)
-        return torch._int_mm(values, self._values).float().mul_(scales).mul_(self._scales)
+        return torch._int_mm(values, self._values), scales.squeeze(1)
 
 
 def _in_eight_bits(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,8 +50,11 @@ def step_in_eight_bits(stack: RecurrentStack) -> None:
     """Put 8-bit matrices into layers of one direction, of which nothing but ``step`` can be used then."""
     layers: Iterable[Any] = stack.layers
     for layer in layers:
-        _replace(layer.forward_pass, "weight_ih")
-        _replace(layer.forward_pass, "weight_hh")
+        if layer.forward_pass.cell == "lstm":
+            layer.forward_pass = _LSTM(layer.forward_pass)
+        else:
+            _replace(layer.forward_pass, "weight_ih")
+            _replace(layer.forward_pass, "weight_hh")
         if layer.projection is not None:
             _replace(layer.projection, "weight")
 
@@ -50,3 +63,20 @@ def _replace(module: nn.Module, name: str) -> None:
     matrix = EightBitMatrix(getattr(module, name))
     delattr(module, name)  # the parameter
     setattr(module, name, matrix)
+
+
+class _LSTM(nn.Module):
+    """In the place of an LSTM's :class:`Recurrence`, most of whose time the gates would take."""
+
+    def __init__(self, exact: Recurrence) -> None:
+        super().__init__()
+        self._inputs, self._hidden = EightBitMatrix(exact.weight_ih), EightBitMatrix(exact.weight_hh)
+        self._scales = torch.stack([self._inputs.scales, self._hidden.scales])
+        self._bias = (exact.bias_ih + exact.bias_hh).detach().float()
+        self._size = exact.hidden_size
+
+    def step(self, x: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Sequence[Tensor]]:
+        """As :meth:`Recurrence.step`."""
+        before, cell = state or torch.zeros(2, len(x), self._size)
+        y, cell = lstm_step(self._inputs.sums(x), self._hidden.sums(before), self._scales, self._bias, cell)
+        return y, (y, cell)
