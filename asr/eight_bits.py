@@ -8,13 +8,15 @@ it is computed with.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asr.encoder import Recurrence, RecurrentStack
-from asr.lstm import lstm_step
+from asr.kernels import ONE, compiled, exponential, open_gates
 
 _MOST = 127
+_ROWS = 64  # of a softmax that are worked on at once, so that they stay in the cache
 _TINY = 1e-30  # instead of a scale of 0
 
 
@@ -39,6 +41,14 @@ class EightBitMatrix:
         values, scales = _in_eight_bits(x)
         return torch._int_mm(values, self._values), scales.squeeze(1)
 
+    def log_probabilities(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Of one output of each row ``(rows, inputs)``, among all by softmax: float32 ``(rows,)``."""
+        found = torch.empty(len(x))
+        for rows, outputs, target in zip(*(each.split(_ROWS) for each in (x, chosen, found)), strict=True):
+            parts = (*self.sums(rows), self.scales, outputs, target)
+            _log_probabilities(*(each.numpy() for each in parts))
+        return found
+
 
 def _in_eight_bits(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Whole numbers from -127 to 127, and the scale of each row ``(rows, 1)``."""
@@ -47,19 +57,20 @@ def _in_eight_bits(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def step_in_eight_bits(stack: RecurrentStack) -> None:
-    """Put 8-bit matrices into layers of one direction, of which nothing but ``step`` can be used then."""
+    """Put 8-bit matrices into layers of one direction, which nothing but ``step`` can run then."""
     layers: Iterable[Any] = stack.layers
     for layer in layers:
         if layer.forward_pass.cell == "lstm":
             layer.forward_pass = _LSTM(layer.forward_pass)
         else:
-            _replace(layer.forward_pass, "weight_ih")
-            _replace(layer.forward_pass, "weight_hh")
+            put_eight_bits(layer.forward_pass, "weight_ih")
+            put_eight_bits(layer.forward_pass, "weight_hh")
         if layer.projection is not None:
-            _replace(layer.projection, "weight")
+            put_eight_bits(layer.projection)
 
 
-def _replace(module: nn.Module, name: str) -> None:
+def put_eight_bits(module: nn.Module, name: str = "weight") -> None:
+    """Put an 8-bit matrix in the place of a parameter."""
     matrix = EightBitMatrix(getattr(module, name))
     delattr(module, name)  # the parameter
     setattr(module, name, matrix)
@@ -78,5 +89,38 @@ class _LSTM(nn.Module):
     def step(self, x: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Sequence[Tensor]]:
         """As :meth:`Recurrence.step`."""
         before, cell = state or torch.zeros(2, len(x), self._size)
-        y, cell = lstm_step(self._inputs.sums(x), self._hidden.sums(before), self._scales, self._bias, cell)
-        return y, (y, cell)
+        y, after = torch.empty(2, len(x), self._size)
+        sums = (*self._inputs.sums(x), *self._hidden.sums(before))
+        _step(*(each.numpy() for each in (*sums, self._scales, self._bias, cell, after, y)))
+        return y, (y, after)
+
+
+@compiled
+def _step(inputs, inputs_scale, hidden, hidden_scale, scales, bias, before, cell, output):  # type: ignore[no-untyped-def]
+    """From whole sums of products to the cell and hidden states ``(rows, hidden)``."""
+    values = np.empty(len(bias), np.float32)
+    for b in range(len(inputs)):
+        first, second = inputs_scale[b], hidden_scale[b]
+        for j in range(len(bias)):
+            x, h = np.float32(inputs[b, j]) * scales[0, j], np.float32(hidden[b, j]) * scales[1, j]
+            values[j] = first * x + second * h + bias[j]
+        open_gates(values, before[b], cell[b], output[b])
+
+
+@compiled
+def _log_probabilities(sums, scale, scales, chosen, found):  # type: ignore[no-untyped-def]
+    """Log-softmax of one output of each row, from whole sums ``(rows, outputs)``; into ``found``."""
+    size = len(scales)
+    values, powers = np.empty(size, np.float32), np.empty(size, np.float32)
+    for b in range(len(sums)):
+        largest = np.float32(-np.inf)
+        for j in range(size):
+            values[j] = scale[b] * np.float32(sums[b, j]) * scales[j]
+            largest = max(largest, values[j])
+        for j in range(size):
+            values[j] -= largest
+        exponential(values, ONE, powers)
+        total = np.float32(0)
+        for j in range(size):
+            total += powers[j]
+        found[b] = values[chosen[b]] - np.log(total)

@@ -57,3 +57,16 @@ def test_layers_are_stepped_nearly_as_in_single_precision(cell: str, projection:
     exact = run()
     step_in_eight_bits(stack)
     assert torch.allclose(run(), exact, atol=0.05)
+
+
+def test_probabilities_are_near_the_exact_ones_and_the_same_among_any_rows() -> None:
+    torch.manual_seed(0)
+    weight, x, chosen = torch.randn(300, 40) / 4, torch.randn(150, 40), torch.randint(300, (150,))
+    matrix = EightBitMatrix(weight)
+    found = matrix.log_probabilities(x, chosen)
+    exact = (x @ weight.t()).log_softmax(1).gather(1, chosen[:, None]).squeeze(1)
+    assert torch.allclose(found, exact, atol=0.05)
+    assert torch.equal(matrix.log_probabilities(x[70:80], chosen[70:80]), found[70:80])
+    everything = matrix.log_probabilities(x[:1].expand(300, -1), torch.arange(300))
+    assert everything.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert matrix.log_probabilities(1e4 * x, chosen).isfinite().all()

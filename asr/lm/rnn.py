@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from asr.eight_bits import step_in_eight_bits
-from asr.encoder import EncoderConfig, RecurrentStack, State, linear
+from asr.eight_bits import EightBitMatrix, put_eight_bits, step_in_eight_bits
+from asr.encoder import EncoderConfig, RecurrentStack, State, product
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.lm.perplexity import Perplexity
@@ -65,7 +65,7 @@ class RNNLM(nn.Module):
     Attributes:
         words: Vocabulary, the most frequent first behind ``<unk>``, ``<s>``, ``</s>``.
         precision: dtype in which the recurrent layers and the softmax's products are trained.
-        eight_bits: Whether the recurrent layers are stepped in 8 bits; nothing can be learnt then.
+        eight_bits: Whether sentences are scored in 8 bits.
     """
 
     def __init__(self, config: RNNLMConfig, words: Sequence[str]) -> None:
@@ -124,9 +124,17 @@ class RNNLM(nn.Module):
         for number, (narrow, choose) in enumerate(tails):
             rows = (cluster == number + 1).nonzero().squeeze(1)
             inside = words[rows] - softmax.cutoffs[number]
-            found = _log_probability(linear(hidden[rows], narrow), choose, inside)
+            found = _log_probability(product(hidden[rows], narrow.weight).to(self.precision), choose, inside)
             scores = scores.index_add(0, rows, found)
         return scores
+
+    def use_eight_bits(self) -> None:
+        """Score in 8 bits from now on: faster, where the CPU knows them. Nothing can be learnt any more."""
+        step_in_eight_bits(self.recurrent)
+        tails: Iterable[Any] = self.softmax.tail
+        for layer in (self.softmax.head, *(layer for tail in tails for layer in tail)):
+            put_eight_bits(layer)
+        self.eight_bits = True
 
     def encode(self, words: Sequence[str]) -> list[int]:
         """Ids of a sentence with its begin and end."""
@@ -176,7 +184,7 @@ class RNNLM(nn.Module):
             ]
         # In parts, since each takes a probability of every frequent word.
         asked = zip(hidden[tree.parents].split(_ASKED), torch.tensor(tree.words).split(_ASKED), strict=True)
-        scores = torch.cat([self.softmax(*part).output for part in asked])
+        scores = torch.cat([self._log_probabilities(*part) for part in asked])
         return [scores[path].numpy() for path in tree.paths]
 
 
@@ -207,6 +215,8 @@ class _LogProbability(torch.autograd.Function):
 
 def _log_probability(hidden: Tensor, layer: nn.Linear, chosen: Tensor) -> Tensor:
     """Of one output of a layer without bias for each row, float32 ``(rows,)``."""
+    if isinstance(layer.weight, EightBitMatrix):
+        return layer.weight.log_probabilities(hidden, chosen)
     scores: Tensor = _LogProbability.apply(hidden, layer.weight.to(hidden.dtype), chosen)
     return scores
 
@@ -280,6 +290,5 @@ def load_rnn_lm(folder: str | os.PathLike[str], eight_bits: bool = False) -> RNN
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{folder}: no recurrent language model can be read here ({reason})") from error
     if eight_bits:
-        step_in_eight_bits(model.recurrent)
-        model.eight_bits = True
+        model.use_eight_bits()
     return model.eval()
