@@ -116,7 +116,10 @@ def share_out(durations: Sequence[float], max_seconds: float, workers: int) -> l
     even = max(_SMALLEST_BATCH, sum(durations) / (_BATCHES_A_WORKER * max(1, workers)))
     items = [Item(number, 0, 1.0, duration) for number, duration in enumerate(durations)]
     batches = pack(sorted(items, key=lambda item: item.duration), min(max_seconds, even))
-    return [[item.index for item in batch] for batch in reversed(batches)]
+    # What is begun last is halved, so that no worker is left alone with much.
+    last, others = batches[:workers], batches[workers:]
+    halves = [half for batch in last for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]) if half]
+    return [[item.index for item in batch] for batch in reversed(halves + others)]
 
 
 def share_of(batch: Sequence[Item], rank: int, processes: int) -> list[Item]:

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+# Frames whose spectra are computed at once on a CPU, so that they stay in its cache, of all utterances and
+# of each at least.
+_FRAMES, _FEWEST = 512, 16
+
 
 @dataclass
 class FrontendConfig:
@@ -96,11 +100,16 @@ class Frontend(nn.Module):
 
     def mel_energies(self, waveforms: Tensor) -> Tensor:
         """Power of each filter: ``(batch, samples)`` to ``(batch, frames, mel_bins)``."""
-        frames = waveforms.unfold(1, self.window, self.hop) * self.taper
-        spectrum = torch.fft.rfft(nn.functional.pad(frames, (0, self.fft_size - self.window)))
-        # Squares by themselves: the absolute value of a complex number takes a slow square root.
-        power = spectrum.real.square() + spectrum.imag.square()
-        return power @ self.filters
+        frames = waveforms.unfold(1, self.window, self.hop)
+        energies = waveforms.new_empty(*frames.shape[:2], self.config.mel_bins)
+        on_cpu = waveforms.device.type == "cpu"
+        size = max(_FRAMES // max(len(frames), 1), _FEWEST) if on_cpu else frames.shape[1]
+        for some, found in zip(frames.split(size, dim=1), energies.split(size, dim=1), strict=True):
+            tapered = nn.functional.pad(some * self.taper, (0, self.fft_size - self.window))
+            spectrum = torch.fft.rfft(tapered)
+            # Squares by themselves: the absolute value of a complex number takes a slow square root.
+            found.copy_((spectrum.real.square() + spectrum.imag.square()) @ self.filters)
+        return energies
 
     def scale(self, energies: Tensor) -> Tensor:
         return ((energies + self.config.floor).log_() - FIXED_MEAN) / FIXED_SCALE

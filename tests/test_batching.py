@@ -145,9 +145,16 @@ def test_little_is_shared_out_evenly_among_workers() -> None:
     assert durations[batches[-1][-1]] == 5.0
 
 
+def test_what_ends_last_is_halved_for_each_worker() -> None:
+    durations = [10.0] * 600
+    sizes = [len(batch) for batch in share_out(durations, 120.0, workers=2)]
+    assert sizes == [12] * 48 + [6] * 4
+    assert sorted(map(len, share_out(durations[:7], 120.0, workers=3))) == [1, 1, 1, 2, 2]
+
+
 def test_batches_are_neither_larger_than_asked_nor_smaller_than_pays() -> None:
     durations = [10.0] * 600
-    assert {len(batch) for batch in share_out(durations, 120.0, workers=2)} == {12}
-    assert {len(batch) for batch in share_out(durations[:12], 120.0, workers=8)} == {3}
+    assert {len(batch) for batch in share_out(durations, 120.0, workers=0)} == {12}
+    assert {len(batch) for batch in share_out(durations[:12], 120.0, workers=0)} == {3}
     assert {len(batch) for batch in share_out(durations[:12], 20.0, workers=0)} == {2}
     assert share_out([], 120.0, workers=2) == []

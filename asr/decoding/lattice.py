@@ -44,24 +44,34 @@ class Reading(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def alignment_of(
-    traces: NDArray, last: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """The fields of :class:`Alignment` of the alignment that ends with record ``last``."""
-    length, trace = 0, last
+def _spliced(
+    traces: NDArray,
+    last: int,
+    winner: Alignment,
+    position: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], int]:
+    """The alignment that ends with record ``last``, and goes on as another one does from a token on.
+
+    Returns:
+        The fields of :class:`Alignment`, and how many tokens come before the other's.
+    """
+    own, trace = 0, last
     while trace > 0:
-        length += 1
+        own += 1
         trace = traces[trace].previous
-    tokens, frames = np.empty(length, np.int32), np.empty(length, np.int32)
-    contexts, records = np.empty(length, np.int32), np.empty(length, np.int32)
+    shared = len(winner.tokens) - position
+    tokens, frames = np.empty(own + shared, np.int32), np.empty(own + shared, np.int32)
+    contexts, records = np.empty(own + shared, np.int32), np.empty(own + shared, np.int32)
+    tokens[own:], frames[own:] = winner.tokens[position:], winner.frames[position:]
+    contexts[own:], records[own:] = winner.contexts[position:], winner.records[position:]
     trace = last
-    for position in range(length - 1, -1, -1):
-        tokens[position] = traces[trace].token
-        frames[position] = traces[trace].frame
-        contexts[position] = traces[trace].context
-        records[position] = trace
+    for place in range(own - 1, -1, -1):
+        tokens[place] = traces[trace].token
+        frames[place] = traces[trace].frame
+        contexts[place] = traces[trace].context
+        records[place] = trace
         trace = traces[trace].previous
-    return tokens, frames, contexts, records
+    return tokens, frames, contexts, records, own
 
 
 def no_alignment() -> Alignment:
@@ -86,39 +96,48 @@ def readings(result: SearchResult) -> Iterator[Reading]:
     by_winner: NDArray | None = None
     while waiting:
         cost, _, trace, winner, position = heapq.heappop(waiting)
-        part = alignment_of(result.traces, trace)
-        pairs = zip(part, winner, strict=True)
-        reading = Alignment(*(np.concatenate([own, same[position:]]) for own, same in pairs))
+        *fields, length = _spliced(result.traces, trace, winner, position)
+        reading = Alignment(*fields)
         yield Reading(-cost, reading)
         # Whoever wants the best reading only is spared this.
         if by_winner is None:
             by_winner = result.links[np.argsort(result.links["winner"], kind="stable")]
-        for position, difference, loser in _gave_way(by_winner, reading, len(part[0])):
-            heapq.heappush(waiting, (cost - difference, next(order), loser, reading, position))
+        places, differences, losers = _gave_way(by_winner, reading.records, reading.frames, length)
+        found = zip(places.tolist(), differences.tolist(), losers.tolist(), strict=True)
+        for place, difference, loser in found:
+            heapq.heappush(waiting, (cost - difference, next(order), loser, reading, place))
 
 
-def _gave_way(by_winner: NDArray, reading: Alignment, length: int) -> Iterator[tuple[int, float, int]]:
+@njit(cache=True, nogil=True)
+def _gave_way(
+    by_winner: NDArray, records: NDArray[np.int32], frames: NDArray[np.int32], length: int
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
     """What gave way to the first tokens of a reading: after how many of them, how far behind, record.
 
     Args:
         by_winner: Links in the order of their winners.
-        reading: All of it.
-        length: How many of its tokens it has for itself.
+        records, frames: Of all of the reading's tokens.
+        length: How many tokens it has for itself.
     """
-    records = np.concatenate([[0], reading.records[:length]])
-    first = np.searchsorted(by_winner["winner"], records, "left")
-    counts = np.searchsorted(by_winner["winner"], records, "right") - first
-    positions = np.repeat(np.arange(length + 1), counts)
-    links = by_winner[np.arange(len(positions)) + np.repeat(first - np.cumsum(counts) + counts, counts)]
-    # Others gave way to this reading while it waited: between one token and the next.
-    following = np.append(reading.frames, np.int32(_NO_FRAME))[positions]
-    meant = links["frame"] < following
-    return zip(
-        positions[meant].tolist(),
-        links["difference"][meant].tolist(),
-        links["loser"][meant].tolist(),
-        strict=True,
-    )
+    places, differences, losers = [np.int32(0)], [0.0], [np.int32(0)]
+    for place in range(length + 1):
+        record = records[place - 1] if place else 0
+        # Others gave way to this reading while it waited: between one token and the next.
+        following = frames[place] if place < len(frames) else _NO_FRAME
+        low, high = 0, len(by_winner)
+        while low < high:
+            middle = (low + high) // 2
+            if by_winner[middle].winner < record:
+                low = middle + 1
+            else:
+                high = middle
+        while low < len(by_winner) and by_winner[low].winner == record:
+            if by_winner[low].frame < following:
+                places.append(np.int32(place))
+                differences.append(by_winner[low].difference)
+                losers.append(by_winner[low].loser)
+            low += 1
+    return np.array(places[1:]), np.array(differences[1:]), np.array(losers[1:])
 
 
 def trace_posteriors(result: SearchResult, scale: float) -> NDArray[np.float64]:
