@@ -16,13 +16,8 @@ def fast_bfloat16() -> bool:
 
 
 def fast_eight_bits() -> bool:
-    """Whether this CPU adds products of bytes itself; on others oneDNN is slow, and its sums may overflow."""
+    """Whether this CPU adds products of bytes itself (AVX-512 VNNI); on others oneDNN's sums may overflow."""
     return torch.backends.mkldnn.is_available() and bool(torch.cpu._is_vnni_supported())
-
-
-def rescores_in_eight_bits(arithmetic: str) -> bool:
-    """Whether a language model on the CPU is to, beside a network that computes so, wherever that is."""
-    return arithmetic != "fp32" and fast_eight_bits()
 
 
 def precision_name(precision: torch.dtype) -> str:

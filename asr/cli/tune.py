@@ -52,7 +52,7 @@ def tune(
     from asr.manifest import evenly_spread, read_manifest
     from asr.model import find_model, write_config
     from asr.pauses import pause_tokens
-    from asr.precision import rescores_in_eight_bits
+    from asr.precision import fast_eight_bits
     from asr.transcriber import load_acoustic_model
 
     folder = find_model(model)
@@ -61,8 +61,7 @@ def tune(
     rescoring_lm = None if rescore in (None, NONE) else Path(str(rescore))
     if rescore is None and defaults.get("rescoring"):
         rescoring_lm = folder / "rescoring_lm"
-    eight_bits = rescores_in_eight_bits(network.arithmetic)
-    rnn = None if rescoring_lm is None else load_rnn_lm(rescoring_lm, eight_bits)
+    rnn = None if rescoring_lm is None else load_rnn_lm(rescoring_lm, fast_eight_bits())
     options = DecodingOptions(
         decoder="beam",
         head=head,

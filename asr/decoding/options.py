@@ -252,14 +252,14 @@ def _beam_search(
 
     from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
-    from asr.precision import rescores_in_eight_bits
+    from asr.precision import fast_eight_bits
 
     lm = _resource(options.lm, folder / "lm")
     if lm is None:
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     rescoring = rescoring_config(defaults)
     wide = config_for_rescoring(config, rescoring)
-    rnn = load_rnn_lm(rescoring_lm, rescores_in_eight_bits(model.arithmetic))
+    rnn = load_rnn_lm(rescoring_lm, fast_eight_bits())
     return RescoredBeamSearch(build(wide), rnn, NGram.load(lm), rescoring, config.nbest)
 
 
