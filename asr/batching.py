@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Where there is little to recognise, batches are made smaller until each worker has so many, but no smaller
-# than so many seconds: a worker without a batch is a core without work.
+# Where there is little to recognise, batches are made smaller until each worker has so many, but not of less
+# than so many seconds, or the half of it at the end: a worker without a batch is a core without work.
 _BATCHES_A_WORKER, _SMALLEST_BATCH = 4, 30.0
 
 
@@ -108,7 +108,7 @@ def share_out(durations: Sequence[float], max_seconds: float, workers: int) -> l
     Args:
         durations: Seconds of each recording.
         max_seconds: Padded audio in a batch, in seconds.
-        workers: Batches worked on at once; 0 as 1.
+        workers: Batches worked on at once (0: one, by whoever asks).
 
     Returns:
         Numbers of the recordings in each batch.
@@ -116,8 +116,9 @@ def share_out(durations: Sequence[float], max_seconds: float, workers: int) -> l
     even = max(_SMALLEST_BATCH, sum(durations) / (_BATCHES_A_WORKER * max(1, workers)))
     items = [Item(number, 0, 1.0, duration) for number, duration in enumerate(durations)]
     batches = pack(sorted(items, key=lambda item: item.duration), min(max_seconds, even))
-    # What is begun last is halved, so that no worker is left alone with much.
-    last, others = batches[:workers], batches[workers:]
+    # What is begun last is halved, so that no worker of several is left alone with much.
+    last = batches[: workers if workers > 1 else 0]
+    others = batches[len(last) :]
     halves = [half for batch in last for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]) if half]
     return [[item.index for item in batch] for batch in reversed(halves + others)]
 

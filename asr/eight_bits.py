@@ -1,8 +1,8 @@
 """Products with matrices in 8 bits, for recurrent layers that are stepped through a few rows at a time.
 
 Twice as fast as bfloat16 where the CPU adds products of bytes itself (AVX-512 VNNI, AMX), and five times as
-fast as float32. Whole numbers are added without rounding: what a row gives does not depend on the rows that
-it is computed with.
+fast as float32; only there (:func:`asr.precision.fast_eight_bits`), since elsewhere sums may overflow. Whole
+numbers are added without rounding: what a row gives does not depend on the rows that it is computed with.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,9 @@ class EightBitMatrix:
 
     def __init__(self, weight: Tensor) -> None:
         values, scales = _in_eight_bits(weight.detach().float())
-        self._values, self.scales = values.t(), scales.squeeze(1)
+        # A copy: a single column is row-major as it is, and the product would read beyond it.
+        self._values = values.t().clone(memory_format=torch.contiguous_format)
+        self.scales = scales.squeeze(1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """``(rows, inputs)`` to float32 ``(rows, outputs)``, on the CPU."""
@@ -53,7 +55,8 @@ class EightBitMatrix:
 def _in_eight_bits(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Whole numbers from -127 to 127, and the scale of each row ``(rows, 1)``."""
     scales = (rows.abs().amax(1, keepdim=True) / _MOST).clamp_(min=_TINY)
-    return (rows / scales).round_().to(torch.int8), scales
+    values = (rows / scales).round_().to(torch.int8, memory_format=torch.contiguous_format)
+    return values, scales
 
 
 def step_in_eight_bits(stack: RecurrentStack) -> None:
@@ -88,34 +91,49 @@ class _LSTM(nn.Module):
 
     def step(self, x: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Sequence[Tensor]]:
         """As :meth:`Recurrence.step`."""
-        before, cell = state or torch.zeros(2, len(x), self._size)
+        hidden, cell = state or torch.zeros(2, len(x), self._size)
         y, after = torch.empty(2, len(x), self._size)
-        sums = (*self._inputs.sums(x), *self._hidden.sums(before))
+        sums = (*self._inputs.sums(x), *self._hidden.sums(hidden))
         _step(*(each.numpy() for each in (*sums, self._scales, self._bias, cell, after, y)))
         return y, (y, after)
 
 
 @compiled
-def _step(inputs, inputs_scale, hidden, hidden_scale, scales, bias, before, cell, output):  # type: ignore[no-untyped-def]
-    """From whole sums of products to the cell and hidden states ``(rows, hidden)``."""
+def _step(inputs, input_scales, hidden, hidden_scales, gate_scales, bias, before, cell, output):  # type: ignore[no-untyped-def]
+    """From whole sums of products to an LSTM's states.
+
+    Args:
+        inputs, hidden: Products of what is heard and of the hidden state, int32 ``(rows, 4 * hidden)``.
+        input_scales, hidden_scales: Of their rows, float32 ``(rows,)``.
+        gate_scales: Of the columns of both, float32 ``(2, 4 * hidden)``.
+        bias: float32 ``(4 * hidden,)``.
+        before: The cell state, float32 ``(rows, hidden)``.
+        cell, output: Take the cell and the hidden state after it, float32 ``(rows, hidden)``.
+    """
     values = np.empty(len(bias), np.float32)
     for b in range(len(inputs)):
-        first, second = inputs_scale[b], hidden_scale[b]
+        first, second = input_scales[b], hidden_scales[b]
         for j in range(len(bias)):
-            x, h = np.float32(inputs[b, j]) * scales[0, j], np.float32(hidden[b, j]) * scales[1, j]
+            x, h = np.float32(inputs[b, j]) * gate_scales[0, j], np.float32(hidden[b, j]) * gate_scales[1, j]
             values[j] = first * x + second * h + bias[j]
         open_gates(values, before[b], cell[b], output[b])
 
 
 @compiled
-def _log_probabilities(sums, scale, scales, chosen, found):  # type: ignore[no-untyped-def]
-    """Log-softmax of one output of each row, from whole sums ``(rows, outputs)``; into ``found``."""
-    size = len(scales)
+def _log_probabilities(sums, row_scales, output_scales, chosen, found):  # type: ignore[no-untyped-def]
+    """Log-softmax of one output of each row, into ``found``, float32 ``(rows,)``.
+
+    Args:
+        sums: Products, int32 ``(rows, outputs)``.
+        row_scales, output_scales: Of both, float32 ``(rows,)`` and ``(outputs,)``.
+        chosen: Outputs, int64 ``(rows,)``.
+    """
+    size = len(output_scales)
     values, powers = np.empty(size, np.float32), np.empty(size, np.float32)
     for b in range(len(sums)):
         largest = np.float32(-np.inf)
         for j in range(size):
-            values[j] = scale[b] * np.float32(sums[b, j]) * scales[j]
+            values[j] = row_scales[b] * np.float32(sums[b, j]) * output_scales[j]
             largest = max(largest, values[j])
         for j in range(size):
             values[j] -= largest

@@ -152,21 +152,20 @@ class Recurrence(nn.Module):
         return on_cpu and self.cell == "lstm" and self.training and torch.is_grad_enabled() and x.shape[1] > 0
 
     def step(self, x: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, Sequence[Tensor]]:
-        """One frame ``(batch, input)`` to ``(batch, hidden)``: for many steps of few frames.
+        """One frame, float32 ``(batch, input)``, to ``(batch, hidden)``: for many steps of few frames.
 
         As :meth:`forward` without a kernel, which takes longer to prepare than to compute one frame. The
-        state is the output, and an LSTM's float32 cell state behind it, ``(batch, hidden)`` each.
+        state is the output, and an LSTM's cell state behind it, ``(batch, hidden)`` each.
         """
         if state is None:
-            zeros = x.new_zeros(len(x), self.hidden_size)
-            state = (zeros, zeros.float()) if self.cell == "lstm" else (zeros,)
+            state = (x.new_zeros(len(x), self.hidden_size),) * 2
         before = state[0]
-        inputs = product(x, self.weight_ih) + self.bias_ih.float()
-        hidden = product(before, self.weight_hh) + self.bias_hh.float()
+        inputs = product(x, self.weight_ih) + self.bias_ih
+        hidden = product(before, self.weight_hh) + self.bias_hh
         if self.cell == "gru":
             reset, update = (inputs + hidden)[:, : -self.hidden_size].sigmoid().chunk(2, 1)
             new = (inputs[:, -self.hidden_size :] + reset * hidden[:, -self.hidden_size :]).tanh()
-            y = new + update * (before.float() - new)
+            y = new + update * (before - new)
         elif self.cell == "lstm":
             enter, forget, new, leave = (inputs + hidden).chunk(4, 1)
             cell = forget.sigmoid() * state[1] + enter.sigmoid() * new.tanh()
@@ -174,7 +173,6 @@ class Recurrence(nn.Module):
         else:
             y = inputs + hidden
             y = y.relu() if self.kernel == "rnn_relu" else y.tanh()
-        y = y.to(x.dtype)
         return y, (y, cell) if self.cell == "lstm" else (y,)
 
 
@@ -222,10 +220,10 @@ class RecurrentLayer(nn.Module):
         return (inputs + y if self.residual else y), state
 
     def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """One frame ``(batch, input)`` to ``(batch, output_size)``; see :meth:`Recurrence.step`."""
+        """One frame, float32 ``(batch, input)``, to ``(batch, output_size)``; see :meth:`Recurrence.step`."""
         y, state = self.forward_pass.step(x if self.norm is None else layer_norm(x, self.norm), state)
         if self.projection is not None:
-            y = (product(y, self.projection.weight) + self.projection.bias.float()).to(y.dtype)
+            y = product(y, self.projection.weight) + self.projection.bias
         return (x + y if self.residual else y), state
 
 
@@ -265,7 +263,7 @@ class RecurrentStack(nn.Module):
         return outputs, states
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One frame of one-directional layers: ``(batch, input_size)`` to ``(batch, output_size)``.
+        """One frame of one-directional layers, float32: ``(batch, input_size)`` to ``(batch, output_size)``.
 
         Args:
             x: One frame of each sequence.
@@ -348,8 +346,8 @@ class Encoder(nn.Module):
 
 
 def product(x: Tensor, weight: Tensor | Callable[[Tensor], Tensor]) -> Tensor:
-    """``x @ weight.T`` in the precision of ``x``, or by what stands in the weight's place; float32."""
-    return functional.linear(x, weight.to(x.dtype)).float() if isinstance(weight, Tensor) else weight(x)
+    """``x @ weight.T`` in the precision of ``x``, or what stands in the weight's place makes of ``x``."""
+    return functional.linear(x, weight.to(x.dtype)) if isinstance(weight, Tensor) else weight(x)
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:

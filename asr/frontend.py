@@ -102,9 +102,11 @@ class Frontend(nn.Module):
         """Power of each filter: ``(batch, samples)`` to ``(batch, frames, mel_bins)``."""
         frames = waveforms.unfold(1, self.window, self.hop)
         energies = waveforms.new_empty(*frames.shape[:2], self.config.mel_bins)
-        on_cpu = waveforms.device.type == "cpu"
-        size = max(_FRAMES // max(len(frames), 1), _FEWEST) if on_cpu else frames.shape[1]
-        for some, found in zip(frames.split(size, dim=1), energies.split(size, dim=1), strict=True):
+        at_once = max(_FRAMES // max(len(frames), 1), _FEWEST)
+        # Even parts: products of a few rows left over would round in another way.
+        parts = max(frames.shape[1] // at_once, 1) if waveforms.device.type == "cpu" else 1
+        pairs = zip(frames.tensor_split(parts, 1), energies.tensor_split(parts, 1), strict=True)
+        for some, found in pairs:
             tapered = nn.functional.pad(some * self.taper, (0, self.fft_size - self.window))
             spectrum = torch.fft.rfft(tapered)
             # Squares by themselves: the absolute value of a complex number takes a slow square root.

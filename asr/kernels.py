@@ -1,4 +1,8 @@
-"""Arithmetic on rows of numbers that the compiler does 8 or 16 at a time, for kernels that hold no lock."""
+"""Arithmetic on rows of numbers that the compiler does 8 or 16 at a time, for kernels that hold no lock.
+
+Numba keeps what it compiled until the file changes in which a kernel stands: whoever changes this one must
+remove ``__pycache__``, or kernels of other files go on with what they were compiled with.
+"""
 
 import numba
 import numpy as np
@@ -46,7 +50,11 @@ def sigmoid(x, scale, out):  # type: ignore[no-untyped-def]
 
 @compiled
 def open_gates(values, before, cell, output):  # type: ignore[no-untyped-def]
-    """One utterance's gates ``(4 * hidden,)`` from sums to values in place; its states after them."""
+    """An LSTM's gates ``(4 * hidden,)`` of one row from sums to values in place.
+
+    ``before`` is its cell state; ``cell`` and ``output`` take it and the hidden state after the frame, all
+    float32 ``(hidden,)``.
+    """
     size = len(cell)
     sigmoid(values[: 2 * size], ONE, values[: 2 * size])
     sigmoid(values[2 * size : 3 * size], TWO, values[2 * size : 3 * size])

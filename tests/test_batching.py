@@ -150,11 +150,13 @@ def test_what_ends_last_is_halved_for_each_worker() -> None:
     sizes = [len(batch) for batch in share_out(durations, 120.0, workers=2)]
     assert sizes == [12] * 48 + [6] * 4
     assert sorted(map(len, share_out(durations[:7], 120.0, workers=3))) == [1, 1, 1, 2, 2]
+    assert sorted(number for batch in share_out(durations, 120.0, 2) for number in batch) == list(range(600))
 
 
 def test_batches_are_neither_larger_than_asked_nor_smaller_than_pays() -> None:
     durations = [10.0] * 600
-    assert {len(batch) for batch in share_out(durations, 120.0, workers=0)} == {12}
-    assert {len(batch) for batch in share_out(durations[:12], 120.0, workers=0)} == {3}
+    assert {len(batch) for batch in share_out(durations, 120.0, workers=1)} == {12}
+    assert max(len(batch) for batch in share_out(durations, 120.0, workers=2)) == 12
+    assert max(len(batch) for batch in share_out(durations[:24], 120.0, workers=4)) == 3
     assert {len(batch) for batch in share_out(durations[:12], 20.0, workers=0)} == {2}
     assert share_out([], 120.0, workers=2) == []

@@ -49,6 +49,16 @@ def test_padding_changes_no_feature_of_an_utterance(cmvn: str, padding: float) -
         assert not found[row, frames[row] :].any()
 
 
+@pytest.mark.parametrize("frames", [100, 512, 513, 1027])
+def test_what_is_computed_at_once_changes_no_bit_of_the_energies(frames: int) -> None:
+    frontend = Frontend(FrontendConfig())
+    samples = 400 + 160 * (frames - 1)
+    batch = torch.stack([noise(samples, seed=row) for row in range(5)])
+    alone = torch.cat([frontend.mel_energies(row[None]) for row in batch])
+    assert torch.equal(frontend.mel_energies(batch), alone)
+    assert torch.equal(frontend.mel_energies(batch[:3]), alone[:3])
+
+
 def test_padding_changes_no_bit_of_the_normalisation() -> None:
     frontend = Frontend(FrontendConfig())
     energies, length = noise(1, 700, 80).square(), torch.tensor([700])

@@ -119,25 +119,23 @@ def _gave_way(
         records, frames: Of all of the reading's tokens.
         length: How many tokens it has for itself.
     """
-    places, differences, losers = [np.int32(0)], [0.0], [np.int32(0)]
+    winners = by_winner["winner"]
+    own = np.zeros(length + 1, np.int32)
+    own[1:] = records[:length]
+    first, last = np.searchsorted(winners, own, "left"), np.searchsorted(winners, own, "right")
+    most = (last - first).sum()
+    places, losers = np.empty(most, np.int32), np.empty(most, np.int32)
+    differences = np.empty(most, np.float64)
+    count = 0
     for place in range(length + 1):
-        record = records[place - 1] if place else 0
         # Others gave way to this reading while it waited: between one token and the next.
         following = frames[place] if place < len(frames) else _NO_FRAME
-        low, high = 0, len(by_winner)
-        while low < high:
-            middle = (low + high) // 2
-            if by_winner[middle].winner < record:
-                low = middle + 1
-            else:
-                high = middle
-        while low < len(by_winner) and by_winner[low].winner == record:
-            if by_winner[low].frame < following:
-                places.append(np.int32(place))
-                differences.append(by_winner[low].difference)
-                losers.append(by_winner[low].loser)
-            low += 1
-    return np.array(places[1:]), np.array(differences[1:]), np.array(losers[1:])
+        for link in range(first[place], last[place]):
+            if by_winner[link].frame < following:
+                places[count] = place
+                differences[count], losers[count] = by_winner[link].difference, by_winner[link].loser
+                count += 1
+    return places[:count], differences[:count], losers[:count]
 
 
 def trace_posteriors(result: SearchResult, scale: float) -> NDArray[np.float64]:

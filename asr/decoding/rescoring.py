@@ -24,8 +24,8 @@ class RescoringConfig:
         nbest: Hypotheses of the search that are scored anew, at most.
         threshold: Those this far below the best of the search are not: no language model would make up
             for it. Where an n-best list is asked for, all of it is scored.
-        context: Words after which the recurrent model takes hypotheses of one list for alike
-            (:meth:`asr.lm.rnn.RNNLM.nbest_scores`); 0: it hears each from its beginning.
+        context: Equal words behind which the recurrent model scores a word once for all hypotheses of a
+            list (:meth:`asr.lm.rnn.RNNLM.nbest_scores`); 0: it hears each from its beginning.
     """
 
     mix: float = 0.5

@@ -28,8 +28,8 @@ class PrefixTree:
                 for length, word in enumerate(sentence[1:], start=1):
                     # What words are alike only in their context is alike only in their own list.
                     key: tuple[int, ...] = (node, word)
-                    if length > context > 0:
-                        key = (number, length, *sentence[length - context + 1 : length + 1])
+                    if length > context + 1 > 1:
+                        key = (number, length, *sentence[length - context : length + 1])
                     parent, node = node, known.setdefault(key, len(self.words))
                     if node == len(self.words):
                         self._add(parent, length, word, places)

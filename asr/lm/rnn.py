@@ -124,12 +124,12 @@ class RNNLM(nn.Module):
         for number, (narrow, choose) in enumerate(tails):
             rows = (cluster == number + 1).nonzero().squeeze(1)
             inside = words[rows] - softmax.cutoffs[number]
-            found = _log_probability(product(hidden[rows], narrow.weight).to(self.precision), choose, inside)
+            found = _log_probability(product(hidden[rows], narrow.weight), choose, inside)
             scores = scores.index_add(0, rows, found)
         return scores
 
     def use_eight_bits(self) -> None:
-        """Score in 8 bits from now on: faster, where the CPU knows them. Nothing can be learnt any more."""
+        """Score in 8 bits from now on (:mod:`asr.eight_bits`); learn and save no more."""
         step_in_eight_bits(self.recurrent)
         tails: Iterable[Any] = self.softmax.tail
         for layer in (self.softmax.head, *(layer for tail in tails for layer in tail)):
@@ -154,8 +154,8 @@ class RNNLM(nn.Module):
 
         Args:
             nbests: The sentences of each list, best first.
-            context: Beginnings of a list that are as long and end in so many equal words are heard once:
-                the better sentence's (Liu et al. 2016, "Two efficient lattice rescoring methods using
+            context: A word of a list's sentences is scored once behind so many equal words, at the same
+                place: in the better sentence (Liu et al. 2016, "Two efficient lattice rescoring methods using
                 recurrent neural network language models"). 0: those alike in all words.
         """
         encoded = [[self.encode(words) for words in sentences] for sentences in nbests]
@@ -256,6 +256,7 @@ def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM) -> None:
 
     They change the perplexity in its fourth digit.
     """
+    assert not model.eight_bits
     folder = Path(folder)
     with atomic_write(folder / WORDS) as stream:
         stream.writelines(f"{word}\n" for word in model.words)
@@ -266,7 +267,7 @@ def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM) -> None:
 
 
 def load_rnn_lm(folder: str | os.PathLike[str], eight_bits: bool = False) -> RNNLM:
-    """Read a recurrent language model; in 8 bits it scores sentences faster, where the CPU knows them.
+    """Read a recurrent language model, to compute in 8 bits where :func:`asr.precision.fast_eight_bits`.
 
     Raises:
         UserError: a file is missing, or they do not fit together.

@@ -19,11 +19,13 @@ class Fixed:
     def __init__(self, scores: dict[str, float]) -> None:
         self.scores = scores
         self.word_ids = {word: number for number, word in enumerate(scores)}
+        self.contexts: list[int] = []
 
     def word_scores(self, words: list[str]) -> np.ndarray:
         return np.array([self.scores.get(word, -9.0) for word in words] + [-1.0], dtype=np.float32)
 
     def nbest_scores(self, nbests: list[list[list[str]]], context: int) -> list[list[np.ndarray]]:
+        self.contexts.append(context)
         return [[self.word_scores(words) for words in sentences] for sentences in nbests]
 
 
@@ -75,9 +77,10 @@ def test_many_utterances_are_searched_and_scored_a_few_at_a_time_in_their_order(
                     for each, length in zip(emissions, lengths, strict=True)]  # fmt: skip
 
     lm = Fixed({})
-    decoder = RescoredBeamSearch(Search(), lm, lm, RescoringConfig(), 1)  # type: ignore[arg-type]
+    decoder = RescoredBeamSearch(Search(), lm, lm, RescoringConfig(context=7), 1)  # type: ignore[arg-type]
     emissions = torch.arange(40.0).view(40, 1, 1).expand(40, 2, 1)
     found = decoder.decode(emissions, torch.full((40,), 2))
+    assert set(lm.contexts) == {7}
     assert [nbest[0].text for nbest in found] == [f"W{number}" for number in range(40)]
     assert sum(together) == 40
     assert max(together) == 16

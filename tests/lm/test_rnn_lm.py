@@ -47,14 +47,18 @@ def test_probabilities_of_the_next_word_add_up_to_one(cell: str) -> None:
 @pytest.mark.parametrize("eight_bits", [False, True])
 def test_a_sentences_score_is_not_tied_to_its_neighbours(cell: str, eight_bits: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_rnn_lm(tmp_path, RNNLM(RNNLMConfig(cell, hidden_size=200, embedding_size=40, layers=2), WORDS))
-    model = load_rnn_lm(tmp_path, eight_bits and fast_eight_bits())
+    if eight_bits and not fast_eight_bits():
+        pytest.skip("a CPU without products of bytes")
+    config = RNNLMConfig(cell, hidden_size=200, embedding_size=40, layers=2, cutoffs=[5, 15])
+    save_rnn_lm(tmp_path, RNNLM(config, WORDS))
+    model = load_rnn_lm(tmp_path, eight_bits)
     sentences = [[f"W{(first + step) % 30}" for step in range(first % 7)] for first in range(90)]
+    tolerance = 0.0 if eight_bits else 1e-6
     for sentence, found in zip(sentences, model.word_scores(sentences), strict=True):
-        np.testing.assert_allclose(model.word_scores([sentence])[0], found, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(model.word_scores([sentence])[0], found, atol=tolerance, rtol=0)
     exact = load_rnn_lm(tmp_path).word_scores(sentences)
     for found, expected in zip(model.word_scores(sentences), exact, strict=True):
-        np.testing.assert_allclose(found, expected, atol=0.02)
+        np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -83,19 +87,19 @@ def test_each_different_beginning_is_heard_once() -> None:
 
 def test_beginnings_of_a_list_that_end_alike_are_heard_once() -> None:
     better, worse = [1, 7, 3, 4, 5, 2], [1, 8, 3, 4, 5, 2]
-    tree = PrefixTree([[better, worse], [worse]], context=2)
-    # Behind 8 3 the worse one is as the better one behind 7 3; in a list of its own it is not.
+    tree = PrefixTree([[better, worse], [worse]], context=1)
+    # Behind 3 the worse one goes on as the better one does; in a list of its own it does not.
     assert tree.paths == [[1, 2, 3, 4, 5], [6, 7, 3, 4, 5], [6, 7, 8, 9, 10]]
     assert [tree.parents[node] for node in tree.paths[0]] == [0, 1, 2, 3, 4]
-    assert PrefixTree([[better, worse]], context=4).paths == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 5]]
-    # Not where one is longer: what stands at different places may be heard in different ways.
+    assert PrefixTree([[better, worse]], context=3).paths == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 5]]
+    # What stands at different places may be heard in different ways.
     assert PrefixTree([[[1, 4, 4, 4, 2]]], context=1).paths == [[1, 2, 3, 4]]
 
 
 def test_a_context_changes_a_lists_scores_little_and_those_of_no_other(tmp_path: Path) -> None:
     model = small()
     lists = [[["W1", "W2", *["W3"] * 6], ["W4", "W2", *["W3"] * 6]], [["W4", "W2", *["W3"] * 6]]]
-    exact, near = model.nbest_scores(lists), model.nbest_scores(lists, context=4)
+    exact, near = model.nbest_scores(lists), model.nbest_scores(lists, context=3)
     np.testing.assert_array_equal(near[0][0], exact[0][0])
     np.testing.assert_array_equal(near[1][0], exact[1][0])
     np.testing.assert_array_equal(near[0][1][4:], exact[0][0][4:])
