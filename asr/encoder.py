@@ -223,7 +223,7 @@ class RecurrentLayer(nn.Module):
         """One frame, float32 ``(batch, input)``, to ``(batch, output_size)``; see :meth:`Recurrence.step`."""
         y, state = self.forward_pass.step(x if self.norm is None else layer_norm(x, self.norm), state)
         if self.projection is not None:
-            y = product(y, self.projection.weight) + self.projection.bias
+            y = linear(y, self.projection)
         return (x + y if self.residual else y), state
 
 
@@ -351,7 +351,10 @@ def product(x: Tensor, weight: Tensor | Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """A linear layer in the precision of its input."""
+    """A linear layer in the precision of its input; or what stands in its weight's place, and its bias."""
+    if not isinstance(layer.weight, Tensor):
+        y = product(x, layer.weight)
+        return y if layer.bias is None else y + layer.bias
     bias = None if layer.bias is None else layer.bias.to(x.dtype)
     return functional.linear(x, layer.weight.to(x.dtype), bias)
 

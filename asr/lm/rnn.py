@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from asr.eight_bits import EightBitMatrix, put_eight_bits, step_in_eight_bits
-from asr.encoder import EncoderConfig, RecurrentStack, State, product
+from asr.encoder import EncoderConfig, RecurrentStack, State, linear
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.lm.perplexity import Perplexity
@@ -124,7 +124,7 @@ class RNNLM(nn.Module):
         for number, (narrow, choose) in enumerate(tails):
             rows = (cluster == number + 1).nonzero().squeeze(1)
             inside = words[rows] - softmax.cutoffs[number]
-            found = _log_probability(product(hidden[rows], narrow.weight), choose, inside)
+            found = _log_probability(linear(hidden[rows], narrow), choose, inside)
             scores = scores.index_add(0, rows, found)
         return scores
 
@@ -145,7 +145,7 @@ class RNNLM(nn.Module):
 
         What sentences begin with alike is heard once.
         """
-        return self._scores(PrefixTree([[self.encode(words) for words in sentences]]))
+        return self.nbest_scores([sentences])[0]
 
     def nbest_scores(
         self, nbests: Sequence[Sequence[Sequence[str]]], context: int = 0
@@ -156,7 +156,7 @@ class RNNLM(nn.Module):
             nbests: The sentences of each list, best first.
             context: A word of a list's sentences is scored once behind so many equal words, at the same
                 place: in the better sentence (Liu et al. 2016, "Two efficient lattice rescoring methods using
-                recurrent neural network language models"). 0: those alike in all words.
+                recurrent neural network language models"). 0: behind the same beginning only.
         """
         encoded = [[self.encode(words) for words in sentences] for sentences in nbests]
         scores = iter(self._scores(PrefixTree(encoded, context)))
