@@ -41,6 +41,11 @@ class FrontendConfig:
     cmvn: str = "utterance"
     floor: float = 1e-5
 
+    @property
+    def hop_samples(self) -> int:
+        """``hop`` in whole samples, by which the frames really follow each other."""
+        return round(self.hop * self.sample_rate)
+
 
 # Mean and spread of log-mel energies of read speech at ordinary gain: only the scale matters, since the
 # encoder's first layer learns the rest.
@@ -57,7 +62,7 @@ class Frontend(nn.Module):
         super().__init__()
         self.config = config
         self.window = round(config.window * config.sample_rate)
-        self.hop = round(config.hop * config.sample_rate)
+        self.hop = config.hop_samples
         self.fft_size = 1 << (self.window - 1).bit_length()
         filters = melscale_fbanks(
             n_freqs=self.fft_size // 2 + 1,

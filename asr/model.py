@@ -107,7 +107,8 @@ class AcousticModel:
     @property
     def frame_shift(self) -> float:
         """Seconds from one encoder frame to the next."""
-        return self.config.frontend.hop * self.config.encoder.subsampling_factor
+        frontend = self.config.frontend
+        return frontend.hop_samples / frontend.sample_rate * self.config.encoder.subsampling_factor
 
     @property
     def default_head(self) -> str:

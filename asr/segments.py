@@ -1,6 +1,7 @@
 """Words to segments between pauses, and to subtitle cues."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from asr.transcript import Segment, Word
 
@@ -63,9 +64,7 @@ def subtitle_cues(segments: Iterable[Segment]) -> list[Segment]:
         The cues by their start; those of several channels overlap where people talk at once.
     """
     cues = [
-        _segment(words, segment.channel)
-        for segment in segments
-        for words in _cue_words(segment.words or (Word(segment.text, segment.start, segment.end),))
+        _segment(words, segment.channel) for segment in segments for words in _cue_words(_as_written(segment))
     ]
     lengthened = []
     following: dict[int | None, float] = {}  # where each channel's next cue begins
@@ -101,6 +100,23 @@ def _filled(words: Sequence[str], width: int) -> list[list[int]]:
             lines.append([position])
             used = len(word)
     return lines
+
+
+def _as_written(segment: Segment) -> Sequence[Word]:
+    """Words with what the text has between them and nobody says, such as a dash."""
+    if not segment.words:
+        return (Word(segment.text, segment.start, segment.end),)
+    written: list[list[str]] = [[]]
+    spoken = 0
+    for token in segment.text.split():
+        if spoken < len(segment.words) and token == segment.words[spoken].text:
+            spoken += 1
+            if spoken > 1:
+                written.append([])
+        written[-1].append(token)
+    if spoken < len(segment.words):  # words with spaces in them
+        return segment.words
+    return [replace(word, text=" ".join(tokens)) for word, tokens in zip(segment.words, written, strict=True)]
 
 
 def _cue_words(words: Sequence[Word]) -> Iterator[Sequence[Word]]:

@@ -263,22 +263,67 @@ class TestCommand:
         assert pieces[1].offset - pieces[0].offset == pytest.approx(seconds, abs=0.1)
         assert Path(pieces[0].audio_filepath).resolve() == (tmp_path / "two.wav").resolve()
 
-    @pytest.mark.parametrize("unfit", [("--longest", "0.1"), ("--text", "in 1865")])
     def test_a_manifest_without_pieces_is_not_written(
-        self,
-        run_asr: Callable,
-        model_directory: Path,
-        examples: Path,
-        tmp_path: Path,
-        unfit: tuple[str, str],
+        self, run_asr: Callable, model_directory: Path, examples: Path, tmp_path: Path
     ) -> None:
         manifest = tmp_path / "out.jsonl"
         manifest.write_text("of before")
-        arguments = ("--text", "a boat", "--manifest-out", manifest, *unfit)
+        arguments = ("--text", "a boat", "--manifest-out", manifest, "--longest", "0.1")
         ran = run_asr("align", model_directory, examples.parent / "boat.flac", *arguments)
         assert ran.status == 1
         assert "no piece was fit to train on" in ran.stderr
         assert manifest.read_text() == "of before"
+
+    def test_where_nothing_could_be_aligned_nothing_is_written(
+        self, run_asr: Callable, model_directory: Path, examples: Path, tmp_path: Path
+    ) -> None:
+        output, manifest = tmp_path / "out.json", tmp_path / "out.jsonl"
+        for path in (output, manifest):
+            path.write_text("of before")
+        arguments = ("--text", "in 1865", "-o", output, "--manifest-out", manifest)
+        ran = run_asr("align", model_directory, examples.parent / "boat.flac", *arguments)
+        assert ran.status == 1
+        assert "'1865' cannot be spelled" in ran.stderr
+        assert len(ran.stderr.splitlines()) == 1
+        assert output.read_text() == manifest.read_text() == "of before"
+
+    def test_texts_whose_files_would_have_one_name_are_refused_before_the_work(
+        self, run_asr: Callable, model_directory: Path, examples: Path, tmp_path: Path
+    ) -> None:
+        manifest = tmp_path / "two.jsonl"
+        audio = str(examples.parent / "boat.flac")
+        lines = [
+            {"id": name, "audio_filepath": audio, "duration": 1.0, "text": "A"} for name in ("a/b", "a_b")
+        ]
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        ran = run_asr("align", model_directory, manifest, "-f", "tsv", "-o", tmp_path / "out")
+        assert ran.status == 1
+        assert "2 texts would be written to a_b" in ran.stderr
+        assert not (tmp_path / "out").exists()
+
+    def test_a_pipe_is_refused_in_a_line(
+        self, run_asr: Callable, model_directory: Path, tmp_path: Path
+    ) -> None:
+        os.mkfifo(tmp_path / "pipe.wav")
+        ran = run_asr("align", model_directory, tmp_path / "pipe.wav", "--text", "A")
+        assert ran.status == 1
+        assert "pipe.wav: is a pipe" in ran.stderr
+
+    def test_a_byte_order_mark_is_no_part_of_the_text(
+        self, run_asr: Callable, model_directory: Path, examples: Path, tmp_path: Path
+    ) -> None:
+        text = tmp_path / "text.txt"
+        text.write_text("A boat\n", encoding="utf-8-sig")
+        audio = examples.parent / "boat.flac"
+        ran = run_asr("align", model_directory, audio, "--text-file", text, "-f", "tsv")
+        assert ran.stdout.splitlines()[1].split("\t")[2] == "A boat"
+
+    def test_subtitles_keep_what_nobody_says(
+        self, run_asr: Callable, model_directory: Path, examples: Path
+    ) -> None:
+        audio = examples.parent / "boat.flac"
+        ran = run_asr("align", model_directory, audio, "--text", "— A — boat, no …", "-f", "srt")
+        assert ran.stdout.splitlines()[2] == "— A — boat, no …"
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -50,6 +50,23 @@ def test_emissions_of_an_utterance_do_not_depend_on_its_batch(
             assert alone.exp().sum(-1).sub(1).abs().max() < 1e-5 if count else True
 
 
+@pytest.mark.parametrize(
+    ("rate", "hop"), [(16_000, 0.008), (22_050, 0.008), (22_050, 0.01), (11_025, 0.0125)]
+)
+def test_the_frame_shift_is_what_the_frames_really_follow_each_other_by(
+    make_model: MakeModel, rate: int, hop: float
+) -> None:
+    settings = {"sample_rate": rate, "hop": hop, "high_frequency": 3800, "mel_bins": 20}
+    model = make_model(frontend=settings)
+    samples = model.frame_shift * rate
+    assert samples == pytest.approx(round(samples), abs=1e-6)
+    frames = 50 * model.config.encoder.subsampling_factor
+    heard = torch.tensor([model.frontend.window + (frames - 1) * model.frontend.hop])
+    _, lengths = model.emissions(torch.zeros(1, int(heard)), heard)
+    assert int(lengths) == 50
+    assert samples * int(lengths) == pytest.approx(frames * model.frontend.hop)
+
+
 def test_audio_shorter_than_a_frame_has_no_emissions(make_model: MakeModel) -> None:
     emissions, frames = make_model().emissions(torch.zeros(2, 50), torch.tensor([50, 3]))
     assert emissions.shape == (2, 0, 29)

@@ -103,6 +103,19 @@ def test_evaluate_is_decode_and_score(
     }
 
 
+@pytest.mark.parametrize("command", ["decode", "evaluate"])
+def test_where_nothing_could_be_read_nothing_is_written_or_counted(
+    run_asr: Any, model_directory: Path, tmp_path: Path, command: str
+) -> None:
+    manifest, output = tmp_path / "m.jsonl", tmp_path / "hyps.jsonl"
+    manifest.write_text('{"audio_filepath": "missing.wav", "duration": 1.0, "text": "A"}\n')
+    output.write_text("of before")
+    done = run_asr(command, model_directory, manifest, "-o", output)
+    assert (done.status, done.stdout) == (1, "")
+    assert "missing.wav: no such file" in done.stderr
+    assert output.read_text() == "of before"
+
+
 @pytest.mark.parametrize("command", [("decode", "-o"), ("decode", "--manifest-out"), ("evaluate", "-o")])
 def test_a_place_that_cannot_be_written_is_told_before_any_audio_is_read(
     run_asr: Any, model_directory: Path, tmp_path: Path, command: tuple[str, str]

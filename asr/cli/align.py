@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,7 +87,7 @@ def align(
     from asr.errors import UserError
 
     utterances = _utterances(source, text, text_file)
-    documents = _Documents(format_name, output, len(utterances))
+    documents = _Documents(format_name, output, [utterance.id for utterance in utterances])
     cutting = _cutting(pause, shortest, longest, manifest_out)
     if manifest_out is not None:
         _check_manifest_out(manifest_out, source, output)
@@ -101,9 +102,10 @@ def align(
                 failures += 1
             else:
                 results.append(result)
-    documents.write(results)
-    if manifest_out is not None:
-        _write_pieces(manifest_out, utterances, results, cutting)
+    if results:
+        documents.write(results)
+        if manifest_out is not None:
+            _write_pieces(manifest_out, utterances, results, cutting)
     if failures:
         if len(utterances) > 1:
             typer.echo(f"{failures} of {len(utterances)} utterances failed", err=True)
@@ -167,6 +169,7 @@ def _write_pieces(
 def _utterances(source: Path, text: str | None, text_file: Path | None) -> "list[Utterance]":
     from asr.audio import probe
     from asr.errors import UserError
+    from asr.files import escape_name, is_named_pipe
     from asr.manifest import Utterance, read_manifest
 
     if text is not None and text_file is not None:
@@ -179,6 +182,8 @@ def _utterances(source: Path, text: str | None, text_file: Path | None) -> "list
         text = _read_text(text_file)
     if text is None:
         raise UserError(f"{source}: say what it says with --text or --text-file (or give a manifest, .jsonl)")
+    if is_named_pipe(source):
+        raise UserError(f"{escape_name(source)}: is a pipe, and what is aligned is read twice; save it first")
     return [Utterance(source.stem, str(source), probe(source).duration, text=text)]
 
 
@@ -186,15 +191,20 @@ def _read_text(path: Path) -> str:
     from asr.errors import UserError
 
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+
+
+def _file_name(identifier: str) -> str:
+    return identifier.replace("/", "_")
 
 
 class _Documents:
     """Where results go, checked before any work is done."""
 
-    def __init__(self, format_name: str, output: Path | None, count: int) -> None:
+    def __init__(self, format_name: str, output: Path | None, ids: list[str]) -> None:
         from asr.errors import UserError
         from asr.files import check_writable
         from asr.writers import find_writers
@@ -207,10 +217,14 @@ class _Documents:
                 raise UserError(f"--format: {format_name!r} is not one of json, ctm, textgrid, srt, vtt, tsv")
             (writer,) = find_writers(format_name)
             self._writer = writer()
-            self._folder = not writer.many and (count > 1 or (output is not None and output.is_dir()))
+            self._folder = not writer.many and (len(ids) > 1 or (output is not None and output.is_dir()))
         if self._folder and (output is None or output.is_file()):
             raise UserError(f"--format {format_name}: of several texts goes into files: give -o FOLDER")
-        if output is not None and not self._folder:
+        if self._folder:
+            for name, count in Counter(map(_file_name, ids)).most_common(1):
+                if count > 1:
+                    raise UserError(f"{count} texts would be written to {name}: give them other ids")
+        elif output is not None:
             check_writable(output)
 
     def write(self, results: "list[AlignedText]") -> None:
@@ -220,7 +234,7 @@ class _Documents:
         if self._folder:
             assert self._writer is not None and self._output is not None
             for result in results:
-                name = result.id.replace("/", "_") + "." + self._writer.extension
+                name = f"{_file_name(result.id)}.{self._writer.extension}"
                 with atomic_write(self._output / name) as stream:
                     stream.write(self._document(result))
         elif self._output is not None:

@@ -1,12 +1,14 @@
 """The mean of several models' weights, which usually errs less than any of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from asr.errors import UserError
-from asr.model import find_model, load_network, save_network
+from asr.frontend import FrontendConfig
+from asr.model import Model, find_model, load_network, save_network
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -27,6 +29,16 @@ def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
     return kept[: best or len(kept)]
 
 
+def _heard_or_said_differently(one: Model, other: Model) -> Iterator[str]:
+    """What makes equal weights mean something else: settings of the front end, and tokens."""
+    for field in fields(FrontendConfig):
+        if getattr(one.config.frontend, field.name) != getattr(other.config.frontend, field.name):
+            yield f"frontend.{field.name}"
+    for name in one.tokenizers.keys() & other.tokenizers.keys():
+        if one.tokenizers[name].tokens != other.tokenizers[name].tokens:
+            yield f"tokens of {name}"
+
+
 def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -> None:
     """Write a model directory whose weights are the mean of those of ``sources``.
 
@@ -36,7 +48,8 @@ def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -
         dtype: ``fp32``, ``fp16`` or ``bf16``, for the stored weights.
 
     Raises:
-        UserError: there are none, they are not of one shape, or the dtype is not known.
+        UserError: there are none, they are not of one shape, hear or say other things, or the dtype is
+            not known.
     """
     if dtype not in DTYPES:
         raise UserError(f"--dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -45,7 +58,10 @@ def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -
     first = load_network(find_model(sources[0]))
     totals = {name: value.detach().double() for name, value in first.named_parameters()}
     for source in sources[1:]:
-        other = dict(load_network(find_model(source)).named_parameters())
+        model = load_network(find_model(source))
+        other = dict(model.named_parameters())
+        for name in _heard_or_said_differently(first, model):
+            raise UserError(f"{source}: is another network than {sources[0]} ({name} differs)")
         for name, total in totals.items():
             if name not in other or other[name].shape != total.shape:
                 raise UserError(f"{source}: is another network than {sources[0]} ({name} differs)")
