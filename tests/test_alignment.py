@@ -287,6 +287,14 @@ class TestCommand:
         assert len(ran.stderr.splitlines()) == 1
         assert output.read_text() == manifest.read_text() == "of before"
 
+    def test_no_utterances_make_an_empty_file(
+        self, run_asr: Callable, model_directory: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "none.jsonl").touch()
+        ran = run_asr("align", model_directory, tmp_path / "none.jsonl", "-o", tmp_path / "out.json")
+        assert ran.status == 0, ran.stderr
+        assert (tmp_path / "out.json").read_text() == ""
+
     def test_texts_whose_files_would_have_one_name_are_refused_before_the_work(
         self, run_asr: Callable, model_directory: Path, examples: Path, tmp_path: Path
     ) -> None:

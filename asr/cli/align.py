@@ -102,7 +102,7 @@ def align(
                 failures += 1
             else:
                 results.append(result)
-    if results:
+    if results or not failures:
         documents.write(results)
         if manifest_out is not None:
             _write_pieces(manifest_out, utterances, results, cutting)
@@ -221,7 +221,7 @@ class _Documents:
         if self._folder and (output is None or output.is_file()):
             raise UserError(f"--format {format_name}: of several texts goes into files: give -o FOLDER")
         if self._folder:
-            for name, count in Counter(map(_file_name, ids)).most_common(1):
+            for name, count in Counter(map(_file_name, ids)).items():
                 if count > 1:
                     raise UserError(f"{count} texts would be written to {name}: give them other ids")
         elif output is not None:

@@ -57,8 +57,6 @@ def decode(
     for path in filter(None, (output, manifest_out)):
         check_writable(path)
     decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
-    if not any(decoded.hypotheses):
-        exit_status(decoded)  # nothing could be read, so nothing is written
     lines = decoded.lines(nbest=nbest is not None and nbest > 1)
     if output is None:
         for line in lines:

@@ -50,7 +50,10 @@ def decode_manifest(
     precision: str,
     batch_seconds: float,
 ) -> Decoded:
-    """Load a model and decode a manifest; unreadable utterances are named on stderr."""
+    """Load a model and decode a manifest; unreadable utterances are named on stderr.
+
+    Exits with status 1 where none could be read, so that nothing is written or counted.
+    """
     from asr.cli.torch_import import import_torch
 
     import_torch()
@@ -83,7 +86,10 @@ def decode_manifest(
         loaded.result()
     for failure in found.failures:
         tell(failure)
-    return Decoded(utterances, [nbest or [] for nbest in found.results], found.failures)
+    decoded = Decoded(utterances, [nbest or [] for nbest in found.results], found.failures)
+    if not any(decoded.hypotheses):
+        exit_status(decoded)
+    return decoded
 
 
 def exit_status(decoded: Decoded) -> None:

@@ -29,14 +29,18 @@ def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
     return kept[: best or len(kept)]
 
 
-def _heard_or_said_differently(one: Model, other: Model) -> Iterator[str]:
-    """What makes equal weights mean something else: settings of the front end, and tokens."""
+def _differences(one: Model, other: Model) -> Iterator[str]:
+    """Why weights may not be averaged: what is heard or said differs, or their names or shapes do."""
     for field in fields(FrontendConfig):
         if getattr(one.config.frontend, field.name) != getattr(other.config.frontend, field.name):
             yield f"frontend.{field.name}"
-    for name in one.tokenizers.keys() & other.tokenizers.keys():
-        if one.tokenizers[name].tokens != other.tokenizers[name].tokens:
+    for name, tokenizer in one.tokenizers.items():
+        if name in other.tokenizers and other.tokenizers[name].tokens != tokenizer.tokens:
             yield f"tokens of {name}"
+    theirs = dict(other.named_parameters())
+    for name, value in one.named_parameters():
+        if name not in theirs or theirs[name].shape != value.shape:
+            yield name
 
 
 def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -> None:
@@ -58,14 +62,11 @@ def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -
     first = load_network(find_model(sources[0]))
     totals = {name: value.detach().double() for name, value in first.named_parameters()}
     for source in sources[1:]:
-        model = load_network(find_model(source))
-        other = dict(model.named_parameters())
-        for name in _heard_or_said_differently(first, model):
-            raise UserError(f"{source}: is another network than {sources[0]} ({name} differs)")
-        for name, total in totals.items():
-            if name not in other or other[name].shape != total.shape:
-                raise UserError(f"{source}: is another network than {sources[0]} ({name} differs)")
-            totals[name] = total + other[name].detach().double()
+        other = load_network(find_model(source))
+        if difference := next(_differences(first, other), None):
+            raise UserError(f"{source}: is another network than {sources[0]} ({difference} differs)")
+        weights = dict(other.named_parameters())
+        totals = {name: total + weights[name].detach().double() for name, total in totals.items()}
     mean = {name: (total / len(sources)).float() for name, total in totals.items()}
     first.config.training = {
         **first.config.training,
