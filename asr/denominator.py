@@ -23,6 +23,8 @@ LARGEST_TABLE = 10_000_000
 # another's, and what underflows cannot matter.
 LEAST_PROBABILITY = 1e-6
 TARGETS_AT_ONCE = 10_000
+# A history with less of a frame's probability is not followed further: most of them, most of the time.
+NEGLIGIBLE = 1e-8
 
 
 class UnitNgram:
@@ -169,6 +171,7 @@ def _utterance_kernel(logits, table, alpha, gradient):  # type: ignore[no-untype
     A state is a history and whether the last frame emitted its last unit (0) or a blank after it (1);
     ``alpha`` ``(at least frames, 2, histories)`` is room for their forward probabilities. The successors
     of a history lie side by side, and so do the histories they lead to: what is inner in all loops.
+    Histories that are negligible at a frame end there, forward and so backward too.
     """
     frames, tokens = logits.shape
     histories = len(table)
@@ -179,7 +182,7 @@ def _utterance_kernel(logits, table, alpha, gradient):  # type: ignore[no-untype
     for history in range(histories):
         repeats[history] = table[history, lasts[history]]
         others[history, lasts[history]] = 0.0
-    zero, one = np.float32(0.0), np.float32(1.0)
+    zero, one, negligible = np.float32(0.0), np.float32(1.0), np.float32(NEGLIGIBLE)
     probabilities = np.empty((frames, tokens), dtype=np.float32)
     for t in range(frames):
         highest = logits[t].max()
@@ -203,6 +206,8 @@ def _utterance_kernel(logits, table, alpha, gradient):  # type: ignore[no-untype
                 history, first = oldest * blocks + block, block * tokens
                 mass = units[history] + blanks[history]
                 silent[history] = mass * emission[0]
+                if mass < negligible:
+                    continue
                 for token in range(tokens):
                     flow[first + token] += mass * others[history, token]
                 flow[first + lasts[history]] += blanks[history] * repeats[history]
@@ -249,10 +254,15 @@ def _utterance_kernel(logits, table, alpha, gradient):  # type: ignore[no-untype
             for token in range(1, tokens):
                 emitted[first + token] = beta[0, first + token] * emission[token]
         total = zero
+        before = alpha[t - 1]
         for oldest in range(tokens):
             for block in range(blocks):
                 history, first = oldest * blocks + block, block * tokens
                 mass = beta[1, history] * emission[0]
+                if before[0, history] + before[1, history] < negligible:
+                    beta[0, history] = mass + emitted[history]
+                    beta[1, history] = mass
+                    continue
                 for token in range(tokens):
                     mass += emitted[first + token] * others[history, token]
                 beta[0, history] = mass + emitted[history]

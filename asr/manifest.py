@@ -7,7 +7,7 @@ users know it. Paths are relative to the manifest's folder. Keys this module doe
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from asr.files import atomic_write, escape_name
 
 _KNOWN = ("id", "audio_filepath", "offset", "duration", "text", "speaker", "sample_rate", "confidence")
 PHONES_KEY = "phones"
-"""Key of ``Utterance.extra``: how the text was said, for phone heads; separated by spaces."""
+"""Key of ``Utterance.extra``: how the text was said, for phone heads; phones separated by spaces."""
+WORD_BREAK = "|"
+"""Parts the phones of one word from those of the next."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,15 @@ def to_json(utterance: Utterance, folder: Path) -> dict[str, Any]:
 
 
 def with_text(
-    utterance: Utterance, text: str, confidence: float, phones: Iterable[str] | None = None
+    utterance: Utterance, text: str, confidence: float, phones: Iterable[Sequence[str]] | None = None
 ) -> Utterance:
-    """An utterance with the text that a machine gave it; how the old text was said goes with that."""
+    """An utterance with the text that a machine gave it; how the old text was said goes with that.
+
+    ``phones``: of each word, as it was said.
+    """
     extra = {key: value for key, value in utterance.extra.items() if key != PHONES_KEY}
     if phones is not None:
-        extra[PHONES_KEY] = " ".join(phones)
+        extra[PHONES_KEY] = f" {WORD_BREAK} ".join(" ".join(word) for word in phones)
     return replace(utterance, text=text, confidence=confidence, extra=extra)
 
 

@@ -24,7 +24,9 @@ from asr.files import atomic_write
 from asr.frontend import Frontend, FrontendConfig
 from asr.precision import precision_name
 from asr.tokenizer import (
+    PHONES,
     UNITS,
+    WORD_END_PHONES,
     CharacterTokenizer,
     PhoneTokenizer,
     Tokenizer,
@@ -47,6 +49,7 @@ class HeadConfig:
         weight: Share in the training loss.
         lexicon: Pronunciations of the training words (phones only, used in training).
         wordpieces: sentencepiece model file (word pieces only).
+        word_ends: Phones that end a word are tokens of their own (phones only).
         denominator: Order of the n-gram over units that makes the loss CTC-CRF's (2 or 3, used in training);
             0 for plain CTC.
     """
@@ -56,6 +59,7 @@ class HeadConfig:
     weight: float = 1.0
     lexicon: str = ""
     wordpieces: str = ""
+    word_ends: bool = False
     denominator: int = 0
 
 
@@ -214,7 +218,7 @@ def build_tokenizer(
     if head.units == "wordpieces":
         return WordPieceTokenizer((folder or Path()) / head.wordpieces)
     if head.units == "phones":
-        return PhoneTokenizer(pronunciations=pronunciations)
+        return PhoneTokenizer(WORD_END_PHONES if head.word_ends else PHONES, pronunciations)
     return CharacterTokenizer()
 
 

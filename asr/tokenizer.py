@@ -14,12 +14,15 @@ from asr.files import atomic_write
 
 BLANK = "<blank>"
 SPACE = "|"
+#: Closes the name of a phone that ends a word, where such phones are tokens of their own.
+WORD_END = "#"
 CHARACTERS = (BLANK, SPACE, "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 PHONES = (
     *(BLANK, "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH"),
     *("IH", "IY", "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW"),
     *("V", "W", "Y", "Z", "ZH"),
 )
+WORD_END_PHONES = (*PHONES, *(phone + WORD_END for phone in PHONES[1:]))
 UNITS = ("characters", "phones", "wordpieces")
 
 
@@ -63,7 +66,11 @@ class CharacterTokenizer:
 
 
 class PhoneTokenizer:
-    """Phones of a lexicon's first pronunciations; decoding to words needs a lexicon in the beam search."""
+    """Phones of a lexicon's first pronunciations; decoding to words needs a lexicon in the beam search.
+
+    Where the tokens have them (``T#`` beside ``T``), phones that end a word are written with others than
+    those within it (Zhou et al. 2021): so a network says where words end, which phones alone do not.
+    """
 
     units = "phones"
 
@@ -73,6 +80,7 @@ class PhoneTokenizer:
         self.tokens = list(tokens)
         self._ids = {token: number for number, token in enumerate(self.tokens)}
         self._pronunciations = pronunciations or {}
+        self.has_word_ends = any(token.endswith(WORD_END) for token in self.tokens)
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = []
@@ -84,14 +92,21 @@ class PhoneTokenizer:
         return ids
 
     def encode_phones(self, phones: Iterable[str], word: str) -> list[int]:
-        """Token ids of the phones of a word (or text); raises :class:`UnknownSymbol` for one that is none."""
+        """Token ids of the phones of a word; raises :class:`UnknownSymbol` for one that is none."""
         try:
-            return [self._ids[phone] for phone in phones]
+            return [self._ids[token] for token in self.spelled(phones)]
         except KeyError as error:
             raise UnknownSymbol(f"{error.args[0]!r}, a phone of {word!r}, is not among the tokens") from None
 
+    def spelled(self, phones: Iterable[str]) -> list[str]:
+        """The tokens of a word that is said with such phones."""
+        tokens = list(phones)
+        if tokens and self.has_word_ends:
+            tokens[-1] += WORD_END
+        return tokens
+
     def decode(self, ids: Iterable[int]) -> str:
-        return " ".join(self.tokens[number] for number in ids if number)
+        return " ".join(self.tokens[number].removesuffix(WORD_END) for number in ids if number)
 
 
 class WordPieceTokenizer:

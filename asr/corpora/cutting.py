@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from asr.corpora.text import to_letters
 from asr.manifest import Utterance, with_text
@@ -54,7 +53,7 @@ def cut_for_training(
         if not text or end - begin > options.longest:
             yield None
             continue
-        heard = None if phones is None else chain.from_iterable(phones[part.start : part.stop])
+        heard = None if phones is None else phones[part.start : part.stop]
         yield replace(
             with_text(utterance, text, mean_confidence(said), heard),
             id=f"{utterance.id}-{number:04d}",

@@ -12,6 +12,7 @@ from pathlib import Path
 from asr.decoding.trie import LexiconTrie
 from asr.errors import UserError
 from asr.kernel_cache import user_cache
+from asr.tokenizer import PhoneTokenizer, Tokenizer
 
 
 def cache_folder() -> Path:
@@ -19,7 +20,7 @@ def cache_folder() -> Path:
     return user_cache() / "asr"
 
 
-def load_lexicon_trie(path: Path, tokens: Sequence[str]) -> LexiconTrie:
+def load_lexicon_trie(path: Path, tokenizer: Tokenizer) -> LexiconTrie:
     """The tree of a lexicon file, from the cache where it was built before.
 
     Raises:
@@ -31,11 +32,14 @@ def load_lexicon_trie(path: Path, tokens: Sequence[str]) -> LexiconTrie:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read this lexicon ({error.strerror})") from error
-    key = hashlib.sha256(content + "\n".join(tokens).encode()).hexdigest()[:24]
+    key = hashlib.sha256(content + "\n".join(tokenizer.tokens).encode()).hexdigest()[:24]
     cached = cache_folder() / f"lexicon-{key}"
     with suppress(UserError):
         return LexiconTrie.load(cached)
-    trie = LexiconTrie.build(read_lexicon(path), tokens)
+    entries: list[tuple[str, Sequence[str]]] = [*read_lexicon(path)]
+    if isinstance(tokenizer, PhoneTokenizer):
+        entries = [(word, tokenizer.spelled(phones)) for word, phones in entries]
+    trie = LexiconTrie.build(entries, tokenizer.tokens)
     with suppress(UserError):
         trie.save(cached)
     return trie

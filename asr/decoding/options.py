@@ -144,7 +144,7 @@ def decoder_builder(
     if tokenizer.units == "phones" and lexicon is None:
         raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")
     lm_arrays = None if lm is None else NGram.load(lm)
-    trie = None if lexicon is None else load_lexicon_trie(lexicon, tokenizer.tokens)
+    trie = None if lexicon is None else load_lexicon_trie(lexicon, tokenizer)
     prior = read_prior(folder, head)
 
     def build(config: BeamConfig) -> BeamDecoder:

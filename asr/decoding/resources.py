@@ -15,7 +15,7 @@ from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.lm.query import EMPTY_STATE, NGramArrays, advance
 from asr.lm.table import SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable
-from asr.tokenizer import SPACE, Tokenizer, UnknownSymbol
+from asr.tokenizer import SPACE, PhoneTokenizer, Tokenizer, UnknownSymbol
 
 _CONFIGURED = (
     "beam_size",
@@ -128,11 +128,11 @@ def _with_hotwords(
 
 
 def _pronunciations(word: str, tokenizer: Tokenizer, pronounce: Pronounce | None) -> Iterable[Pronunciation]:
-    if tokenizer.units != "phones":
+    if not isinstance(tokenizer, PhoneTokenizer):
         return [[tokenizer.tokens[token] for token in _encoded(word, tokenizer)]]
     if pronounce is None:
         raise UserError(f"the hotword {word!r} is not in the lexicon; add it there with its pronunciation")
-    return pronounce(word)
+    return [tokenizer.spelled(phones) for phones in pronounce(word)]
 
 
 def _spelled(phrase: str, tokenizer: Tokenizer, separator: int) -> list[int]:

@@ -21,7 +21,7 @@ from asr.denominator import UnitNgram
 from asr.errors import UserError
 from asr.files import atomic_write
 from asr.loss import frames_needed
-from asr.manifest import PHONES_KEY, Utterance, evenly_spread, read_manifest
+from asr.manifest import PHONES_KEY, WORD_BREAK, Utterance, evenly_spread, read_manifest
 from asr.model import Model
 from asr.tokenizer import PhoneTokenizer, Tokenizer, UnknownSymbol
 from asr.training.config import DataConfig, Recipe
@@ -207,8 +207,11 @@ def encode_utterance(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
     if phones is None or not isinstance(tokenizer, PhoneTokenizer):
         return tokenizer.encode(text)
     if not isinstance(phones, str) or not phones.split():
-        raise UnknownSymbol(f"{PHONES_KEY!r} must be phones with spaces between, not {phones!r}")
-    return tokenizer.encode_phones(phones.split(), text)
+        raise UnknownSymbol(f"{PHONES_KEY!r} must be phones with spaces between them, not {phones!r}")
+    words = [word.split() for word in phones.split(WORD_BREAK)]
+    if tokenizer.has_word_ends and len(words) == 1 < len(text.split()):
+        raise UnknownSymbol(f"{PHONES_KEY!r} must have {WORD_BREAK!r} between words: {phones!r}")
+    return [token for word in words for token in tokenizer.encode_phones(word, text)]
 
 
 def development_utterances(config: DataConfig, with_text: bool = True) -> list[Utterance]:

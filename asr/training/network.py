@@ -1,12 +1,15 @@
 """The network that a recipe describes, new or started from another."""
 
 import fnmatch
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from asr.errors import UserError
 from asr.model import HeadConfig, Model, ModelConfig, build_tokenizer, load_network
 from asr.precision import fast_bfloat16
+from asr.tokenizer import WORD_END
 from asr.training.config import Recipe
 
 
@@ -35,15 +38,38 @@ def _freeze(model: Model, patterns: list[str]) -> None:
 
 
 def initialise_from(model: Model, source: str) -> list[str]:
-    """Take the weights that fit from another model directory; returns the names of those that do not."""
-    theirs = dict(load_network(source).named_parameters())
+    """Take the weights that fit from another model directory; returns the names of those that do not.
+
+    Where its phones do not tell those that end words, both kinds share the probability of theirs at first.
+    """
+    other = load_network(source)
+    theirs = {name: parameter.data for name, parameter in other.named_parameters()}
+    for name in model.heads:
+        if name in other.heads:
+            _divide_among_word_ends(
+                theirs, name, other.tokenizers[name].tokens, model.tokenizers[name].tokens
+            )
     left = []
     for name, parameter in model.named_parameters():
         if name in theirs and theirs[name].shape == parameter.shape:
-            parameter.data.copy_(theirs[name].data)
+            parameter.data.copy_(theirs[name])
         else:
             left.append(name)
     return left
+
+
+def _divide_among_word_ends(
+    weights: dict[str, Tensor], head: str, tokens: Sequence[str], wanted: Sequence[str]
+) -> None:
+    """Make the output of a head over ``tokens`` one over ``wanted`` where these only tell word ends too."""
+    phones = [token.removesuffix(WORD_END) for token in wanted]
+    if tokens == wanted or set(phones) != set(tokens):
+        return
+    rows = torch.tensor([tokens.index(phone) for phone in phones])
+    shares = torch.bincount(rows, minlength=len(tokens))
+    weight, bias = (f"heads.{head}.output.{part}" for part in ("weight", "bias"))
+    weights[weight] = weights[weight][rows]
+    weights[bias] = (weights[bias] - shares.log())[rows]
 
 
 def _pronunciations(head: HeadConfig) -> dict[str, tuple[str, ...]] | None:
