@@ -19,7 +19,7 @@ from asr.aligner import Aligner, Speller, align_words, recording_emissions
 from asr.alignment import align, word_times
 from asr.errors import UserError
 from asr.manifest import Utterance, read_manifest
-from asr.tokenizer import CharacterTokenizer, PhoneTokenizer, UnknownSymbol
+from asr.tokenizer import WORD_END_PHONES, CharacterTokenizer, PhoneTokenizer, UnknownSymbol
 
 
 def emissions(frames: int, vocabulary: int, seed: int) -> torch.Tensor:
@@ -129,6 +129,11 @@ class TestSpeller:
         assert len(speller.variants("the")) == 2
         assert len(speller.variants("The-end")) == 1
 
+    def test_the_last_phone_of_every_word_is_the_one_that_ends_words(self) -> None:
+        tokenizer = PhoneTokenizer(WORD_END_PHONES)
+        (way,) = Speller(tokenizer, {"THE": [("DH", "AH")], "END": [("EH", "N", "D")]}).variants("The-end")
+        assert [tokenizer.tokens[token] for token in way] == ["DH", "AH#", "EH", "N", "D#"]
+
     def test_an_unknown_phone_is_named(self) -> None:
         with pytest.raises(UnknownSymbol, match="'XX', a phone of 'the'"):
             Speller(PhoneTokenizer(), {"THE": [("XX",)]}).variants("the")
@@ -230,7 +235,9 @@ class TestCommand:
         pieces = read_manifest(manifest)
         assert [piece.text for piece in pieces] == [each["text"] for each in said]
         assert min(piece.confidence for piece in pieces) > 0.5
-        phones = [len(piece.extra["phones"].split()) for piece in pieces]
+        words = [piece.extra["phones"].split(" | ") for piece in pieces]
+        assert [len(said) for said in words] == [len((piece.text or "").split()) for piece in pieces]
+        phones = [len(" ".join(said).split()) for said in words]
         letters = [len(piece.text or "") for piece in pieces]
         assert all(0.4 < said / written < 1 for said, written in zip(phones, letters, strict=True))
         starts = np.cumsum([0] + [len(clip) + len(silence) for clip, _ in clips]) / rate

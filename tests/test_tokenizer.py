@@ -13,6 +13,7 @@ from asr.tokenizer import (
     BLANK,
     CHARACTERS,
     PHONES,
+    WORD_END_PHONES,
     CharacterTokenizer,
     PhoneTokenizer,
     UnknownSymbol,
@@ -62,8 +63,17 @@ def test_phones_come_from_the_lexicon() -> None:
         tokenizer.encode("ODD")
 
 
+def test_phones_that_end_words_are_tokens_of_their_own_where_there_are_such_and_are_heard_as_phones() -> None:
+    tokenizer = PhoneTokenizer(WORD_END_PHONES, {"AT": ("AE", "T"), "A": ("AH",)})
+    ids = tokenizer.encode("AT A")
+    assert [tokenizer.tokens[number] for number in ids] == ["AE", "T#", "AH#"]
+    assert tokenizer.decode(ids) == "AE T AH"
+    with pytest.raises(UnknownSymbol, match="'T#', a phone of 'AT'"):
+        PhoneTokenizer([*PHONES, "AH#"], {"AT": ("AE", "T")}).encode("AT")
+
+
 def test_tokens_survive_their_file(tmp_path: Path) -> None:
-    for tokens in (CHARACTERS, PHONES, [BLANK, "▁THE", "▁", "É", "#"]):
+    for tokens in (CHARACTERS, PHONES, WORD_END_PHONES, [BLANK, "▁THE", "▁", "É", "#"]):
         write_tokens(tmp_path / "tokens.txt", tokens)
         assert read_tokens(tmp_path / "tokens.txt") == list(tokens)
 

@@ -70,7 +70,7 @@ def test_pieces_have_the_phones_that_were_said_in_them_and_not_those_of_the_whol
     said = [["AA"], ["B", "K"], ["D", "IY"]]
     cut = list(cut_for_training(whole, words, CutOptions(0.5, 0.0), said))
     assert [each and each.extra for each in cut] == [
-        {"page": 3, "phones": "AA B K"},
+        {"page": 3, "phones": "AA | B K"},
         {"page": 3, "phones": "D IY"},
     ]
     unsaid = list(cut_for_training(whole, words, CutOptions(0.5, 0.0)))

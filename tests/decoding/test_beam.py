@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.decoding.beam import BeamDecoder
+from asr.decoding.cache import load_lexicon_trie
 from asr.decoding.config import BeamConfig
 from asr.decoding.trie import LexiconTrie
 from asr.errors import UserError
@@ -363,6 +364,23 @@ def test_hotword_without_pronunciation_is_an_error_unless_there_is_a_way_to_pron
         BeamDecoder(PHONES, lexicon=lexicon, hotwords={"NEW": 1.0})
     decoder = BeamDecoder(PHONES, lexicon=lexicon, hotwords={"NEW": 1.0}, pronounce=lambda word: [("K", "T")])
     assert "NEW" in decoder.words
+
+
+def test_phones_that_end_words_tell_two_words_from_one(tmp_path):
+    tokenizer = PhoneTokenizer([BLANK, "P", "T", "P#", "T#"])
+    (tmp_path / "lexicon.txt").write_text("A P\nAB P T\nB T\n")
+    decoder = BeamDecoder(
+        tokenizer,
+        lexicon=load_lexicon_trie(tmp_path / "lexicon.txt", tokenizer),
+        hotwords={"BA": 0.1},
+        pronounce=lambda word: [("T", "P")],
+    )
+    for said, text in (("P# T#", "A B"), ("P T#", "AB"), ("T P#", "BA"), ("T# T#", "B B")):
+        frames = np.full((4, 5), -9.0, np.float32)
+        for frame, token in enumerate(said.split()):
+            frames[2 * frame, tokenizer.tokens.index(token)] = 0.0
+        frames[1::2, 0] = 0.0
+        assert decoder.decode(frames)[0].text == text
 
 
 def test_prior_is_subtracted():

@@ -120,6 +120,30 @@ def test_phones_of_a_manifest_are_what_a_phone_head_learns_instead_of_the_lexico
     }
 
 
+def test_phones_of_a_manifest_that_do_not_say_where_words_end_teach_a_head_that_tells_it_nothing(
+    recipe_file: Path, clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lexicon.txt").write_text("AT AE T\n")
+    lines = [
+        entries(clips)[0] | said
+        for said in (
+            {"id": "lexicon", "text": "AT AT"},
+            {"id": "broken", "text": "AT AT", "phones": "AE T | AH T"},
+            {"id": "one word", "text": "AT", "phones": "AH T"},
+            {"id": "flat", "text": "AT AT", "phones": "AE T AH T"},
+        )
+    ]
+    manifest = write(tmp_path / "m.jsonl", lines)
+    heads = f"{{phones: {{units: phones, word_ends: true, lexicon: {tmp_path}/lexicon.txt}}}}"
+    recipe = load_recipe(recipe_file, [f"heads={heads}", f"data.train=[{{manifest: {manifest}}}]", *PLAIN])
+    data = load(recipe)
+    tokens = build_model(recipe).tokenizers["phones"].tokens
+    labels, lengths = data.load([Item(number, 0, 1.0, 1.0) for number in range(3)], 0).targets["phones"]
+    said = [[tokens[label] for label in row[:length]] for row, length in zip(labels, lengths, strict=True)]
+    assert said == [["AE", "T#", "AE", "T#"], ["AE", "T#", "AH", "T#"], ["AH", "T#"]]
+    assert data.dropped.ids == {"cannot be written in phones": ["flat"]}
+
+
 def test_a_manifest_with_nothing_to_train_on_says_why(recipe_file: Path, clips: Path, tmp_path: Path) -> None:
     for lines, reason in (([], "it is empty"), ([entries(clips)[0] | {"text": "ÄÖ"}], "cannot be written")):
         manifest = write(tmp_path / "m.jsonl", lines)

@@ -24,6 +24,7 @@ from asr.scoring import score
 from asr.training import checkpoint, trainer
 from asr.training.config import load_recipe
 from asr.training.distributed import Ranks
+from asr.training.network import build_model, initialise_from
 from asr.training.run import train as train_recipe
 from asr.transcript import Hypothesis
 
@@ -256,6 +257,27 @@ def test_fitting_layers_are_taken_from_another_model_and_the_others_named(
     assert "layers.0." not in line
     train("all", *overrides)
     assert "init_from" not in capfd.readouterr().err
+
+
+def test_phones_that_end_words_share_the_probability_of_phones_that_did_not_tell_it(
+    make_model: Callable[..., Model], recipe_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lexicon.txt").write_text("A AH\n")
+    head = f"units: phones, lexicon: {tmp_path / 'lexicon.txt'}"
+    plain = build_model(load_recipe(recipe_file, [f"heads={{phones: {{{head}}}}}"]))
+    save_network(tmp_path / "source", plain)
+    model = build_model(
+        load_recipe(recipe_file, [f"heads={{phones: {{{head}, word_ends: true}}}}", "training.seed=9"])
+    )
+    assert initialise_from(model, str(tmp_path / "source")) == []
+    waveforms, lengths = torch.randn(1, 8000), torch.tensor([8000])
+    with torch.no_grad():
+        before, _ = plain.eval().emissions(waveforms, lengths, "phones")
+        after, _ = model.eval().emissions(waveforms, lengths, "phones")
+    phones = len(plain.tokenizers["phones"].tokens)
+    within, ending = after[..., 1:phones], after[..., phones:]
+    assert torch.allclose(after[..., 0], before[..., 0], atol=1e-5)
+    assert torch.allclose(within.logaddexp(ending), before[..., 1:], atol=1e-5)
 
 
 def test_frozen_parameters_stay(train: Train) -> None:
