@@ -221,6 +221,11 @@ class NBest(Sequence[Hypothesis]):
         self.scores = [reading.score for reading in self._readings]
         self._complete = complete
 
+    def tokens(self, number: int) -> NDArray[np.int32]:
+        """Token ids (tokens,) of a reading, blanks and repeats removed."""
+        tokens = self._readings[number].alignment.tokens
+        return tokens[tokens >= 0]
+
     def __len__(self) -> int:
         return len(self.texts)
 

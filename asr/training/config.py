@@ -52,6 +52,23 @@ class DataConfig:
 
 
 @dataclass
+class WordErrorsConfig:
+    """Wrong words that a search expects to find, of the default head (:mod:`asr.training.word_errors`).
+
+    Attributes:
+        weight: Of each expected error in the loss (0: nothing is searched).
+        model: Model directory whose language model, lexicon and decoding weights are used.
+        beam_size: Of the search.
+        nbest: Readings of an utterance that are compared.
+    """
+
+    weight: float = 0.0
+    model: str = ""
+    beam_size: int = 100
+    nbest: int = 8
+
+
+@dataclass
 class LossConfig:
     """CTC loss, or in pre-training the forecast's.
 
@@ -59,11 +76,13 @@ class LossConfig:
         ahead: Encoder frames from what is heard to what is forecast (``asr pretrain``).
         non_finite_limit: Steps in a row without a finite gradient after which the run stops.
         ctc_share: Plain CTC that is added to the loss of heads with a ``denominator``.
+        word_errors: Minimum word error rate training, beside the head's other loss.
     """
 
     ahead: int = 3
     non_finite_limit: int = 20
     ctc_share: float = 0.1
+    word_errors: WordErrorsConfig = field(default_factory=WordErrorsConfig)
 
 
 @dataclass
@@ -235,6 +254,9 @@ RANGES = {
     "batching.max_seconds": (1, math.inf),
     "loss.non_finite_limit": (1, math.inf),
     "loss.ctc_share": (0, math.inf),
+    "loss.word_errors.weight": (0, math.inf),
+    "loss.word_errors.beam_size": (1, math.inf),
+    "loss.word_errors.nbest": (2, math.inf),
     "optimizer.lr": (0, math.inf),
     "optimizer.average": (0, 1),
     "optimizer.accumulate": (1, math.inf),
@@ -280,6 +302,8 @@ def _check(recipe: Recipe) -> None:
             raise UserError(f"heads.{name}: phones need a lexicon (heads.{name}.lexicon)")
         if head.units == "wordpieces" and not head.wordpieces:
             raise UserError(f"heads.{name}: word pieces need sentencepiece's model (heads.{name}.wordpieces)")
+    if recipe.loss.word_errors.weight and not recipe.loss.word_errors.model:
+        raise UserError("loss.word_errors.model: name a model directory with a language model and a lexicon")
     decoded = recipe.decoding.get("head")
     if decoded and decoded not in recipe.all_heads():
         raise UserError(f"decoding.head: {decoded!r} is not one of {', '.join(recipe.all_heads())}")

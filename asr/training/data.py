@@ -31,12 +31,13 @@ DECODED_AHEAD = 256
 
 @dataclass
 class Batch:
-    """Waveforms float32 ``(batch, samples)``, their lengths, and per head targets with their lengths.
+    """Waveforms float32 ``(batch, samples)``, their lengths, texts, and per head targets with their lengths.
 
     A target length of -1 leaves the utterance out of that head's loss.
     """
 
     ids: list[str]
+    texts: list[str]
     waveforms: Tensor
     lengths: Tensor
     targets: dict[str, tuple[Tensor, Tensor]]
@@ -194,7 +195,9 @@ class TrainingData:
             name: _pad_targets([labels[item.index] for item in items])
             for name, labels in self._targets.items()
         }
-        return Batch([self.utterances[item.index].id for item in items], padded, lengths, targets)
+        utterances = [self.utterances[item.index] for item in items]
+        ids, texts = [each.id for each in utterances], [each.text or "" for each in utterances]
+        return Batch(ids, texts, padded, lengths, targets)
 
 
 def encode_utterance(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:

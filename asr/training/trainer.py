@@ -34,10 +34,11 @@ from asr.training.evaluation import DevelopmentSet
 from asr.training.network import build_model, initialise_from, training_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.reporter import Reporter
+from asr.training.word_errors import WordErrors
 from asr.vocal_tract import VocalTract
 
 STEPS_PER_REPORT = 20
-STATISTICS = ("frames", "padded", "blanks", "infinite", "stop", "seconds")
+STATISTICS = ("frames", "padded", "blanks", "infinite", "word_errors", "words", "stop", "seconds")
 
 
 @dataclass
@@ -92,6 +93,8 @@ class Trainer:
             recipe.data.cache,
             recipe.batching.max_seconds / ranks.processes,
         )
+        word_errors = recipe.loss.word_errors
+        self.word_errors = WordErrors(word_errors, self.model) if word_errors.weight else None
         self.heads = list(self.model.heads)
         # What is counted in a step: loss and labels of each head, then STATISTICS.
         names = [f"{what}_{head}" for what in ("loss", "labels") for head in self.heads]
@@ -177,6 +180,8 @@ class Trainer:
                 learnable = target_lengths.masked_fill(losses.isinf(), -1)
                 excess = crf_denominator(scores, frames, targets, learnable, self.data.denominators[name])
                 losses = (1 + self.recipe.loss.ctc_share) * losses + excess
+            if self.word_errors is not None and name == self.model.default_head:
+                losses = losses + self._word_errors(scores, frames, batch, target_lengths)
             finite = losses.masked_fill(losses.isinf(), 0.0)
             total = total + self.model.config.heads[name].weight * finite.sum()
             self._count(f"loss_{name}", finite.detach().sum())
@@ -187,6 +192,16 @@ class Trainer:
         self._count("blanks", ((best == 0) & valid_frames(frames, best.shape[1])).sum())
         self._count("padded", best.numel())
         self._count("frames", frames.sum())
+
+    def _word_errors(self, scores: Tensor, frames: Tensor, batch: Batch, target_lengths: Tensor) -> Tensor:
+        """The part of the loss that the expected word errors are; of utterances that the head can learn."""
+        assert self.word_errors is not None
+        known = target_lengths >= 0
+        expected = self.word_errors(scores, frames, batch.texts) * known
+        words = torch.tensor([len(text.split()) for text in batch.texts])
+        self._count("word_errors", expected.detach().sum())
+        self._count("words", (words * known.cpu()).sum())
+        return self.recipe.loss.word_errors.weight * expected
 
     def _step(self) -> bool:
         """Sum gradients over the processes and update the weights; whether a process was asked to stop."""
@@ -295,6 +310,8 @@ class Trainer:
             "infinite_losses": found["infinite"],
             "minutes": self.position.seconds / 60,
         }
+        if found["words"]:
+            metrics["expected_wer"] = 100 * found["word_errors"] / found["words"]
         self.heard, self.reported_at = 0.0, now
         self.reporter.step(self._progress(), metrics)
 

@@ -1,0 +1,87 @@
+"""Minimum word error rate training (Prabhavalkar et al. 2018, after Kaiser et al. 2000).
+
+CTC and CTC-CRF make the whole target likely. What is counted in the end is wrong words in what a search with
+a lexicon and a language model finds: here such a search goes along in training, and the readings it finds
+are made likelier the fewer wrong words they have beside the others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.decoding.options import DecodingOptions, beam_config, decoder_builder
+from asr.loss import ctc_loss
+from asr.model import Model, find_model, read_config
+from asr.scoring.alignment import number_words
+from asr.scoring.edit_distance import edit_distances
+from asr.training.config import WordErrorsConfig
+
+# A reading whose likelihood changes the expected number of errors by less is not worth its sum of paths.
+_LEAST_SLOPE = 1e-3
+
+
+class WordErrors:
+    """The expected number of wrong words among the readings that a search finds.
+
+    Args:
+        config: Whose language model, lexicon and decoding weights search, and how widely.
+        model: The network that is trained; its default head is searched.
+
+    Raises:
+        UserError: the model directory is none, or what it searches with does not fit the head.
+    """
+
+    def __init__(self, config: WordErrorsConfig, model: Model) -> None:
+        folder = find_model(config.model)
+        options = DecodingOptions(decoder="beam", head=model.default_head)
+        wished = replace(options, nbest=config.nbest, settings={"beam_size": config.beam_size})
+        build = decoder_builder(folder, model, options)
+        self._decoder = build(beam_config(read_config(folder).decoding, wished))
+
+    def __call__(self, logits: Tensor, lengths: Tensor, references: Sequence[str]) -> Tensor:
+        """Expected word errors of each utterance.
+
+        A reading's probability is its share in those of its list, as the search scores them; only what the
+        network says of it, the likelihood of its tokens, has a gradient.
+
+        Args:
+            logits: float32 ``(batch, frames, tokens)``, not normalised; token 0 is the blank.
+            lengths: int64 ``(batch,)``, valid frames.
+            references: What was said, words with single spaces between.
+
+        Returns:
+            float32 ``(batch,)``.
+        """
+        emissions = logits.detach().log_softmax(-1).cpu()
+        lists = self._decoder.search_batch(emissions, lengths.cpu())
+        said = [reference for reference, found in zip(references, lists, strict=True) for _ in found.texts]
+        (wanted, read), words = number_words(said, [text for found in lists for text in found.texts])
+        wrong = np.split(
+            edit_distances(wanted, read, len(words)), np.cumsum([len(found.texts) for found in lists])[:-1]
+        )
+        expected, rows, slopes, tokens = [], [], [], []
+        for row, (found, errors) in enumerate(zip(lists, wrong, strict=True)):
+            share = np.exp(np.asarray(found.scores) - np.logaddexp.reduce(found.scores))
+            expected.append(float(share @ errors))
+            for reading, slope in enumerate(share * (errors - expected[-1])):
+                if abs(slope) > _LEAST_SLOPE:
+                    rows.append(row)
+                    slopes.append(slope)
+                    tokens.append(torch.from_numpy(found.tokens(reading)).long())
+        values = torch.tensor(expected, dtype=torch.float32, device=logits.device)
+        if not rows:
+            return values + 0.0 * logits.sum((1, 2))
+        taken = torch.tensor(rows, device=logits.device)
+        losses = ctc_loss(
+            logits[taken],
+            lengths[taken],
+            pad_sequence(tokens, batch_first=True).to(logits.device),
+            torch.tensor([len(each) for each in tokens], device=logits.device),
+        )
+        weighted = losses * torch.tensor(slopes, dtype=torch.float32, device=logits.device)
+        downhill = torch.zeros_like(values).index_add(0, taken, weighted.masked_fill(losses.isinf(), 0.0))
+        return values - downhill + downhill.detach()
