@@ -53,6 +53,8 @@ class Reporter:
             f"epoch {metrics['epoch']} step {metrics['step']} loss {metrics['loss']:.3f} "
             f"lr {metrics['lr']:.1e} {metrics['hours_per_second'] * 3600:.0f} s audio/s"
         )
+        if "expected_wer" in metrics:
+            line += f" expected WER {metrics['expected_wer']:.1f} %"
         self._bar.update(self._task, completed=progress, description=line)
         if not self._console.is_terminal and time.monotonic() - self._spoken > PLAIN_SECONDS:
             self._spoken = time.monotonic()

@@ -20,10 +20,8 @@ from torch import Tensor
 from asr import __version__
 from asr.augmentation import SpecAugment
 from asr.batching import Item, plan_epoch, share_of
-from asr.denominator import crf_denominator
 from asr.errors import UserError
 from asr.frontend import valid_frames
-from asr.loss import ctc_loss
 from asr.model import Model, save_network
 from asr.scoring import Score
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
@@ -32,9 +30,9 @@ from asr.training.data import Batch, TrainingData, development_utterances, prefe
 from asr.training.distributed import Ranks, Stopped, heed_stop
 from asr.training.evaluation import DevelopmentSet
 from asr.training.network import build_model, initialise_from, training_precision
+from asr.training.objective import Objective
 from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.reporter import Reporter
-from asr.training.word_errors import WordErrors
 from asr.vocal_tract import VocalTract
 
 STEPS_PER_REPORT = 20
@@ -93,8 +91,7 @@ class Trainer:
             recipe.data.cache,
             recipe.batching.max_seconds / ranks.processes,
         )
-        word_errors = recipe.loss.word_errors
-        self.word_errors = WordErrors(word_errors, self.model) if word_errors.weight else None
+        self.objective = Objective(recipe.loss, self.model, self.data.denominators, self._count)
         self.heads = list(self.model.heads)
         # What is counted in a step: loss and labels of each head, then STATISTICS.
         names = [f"{what}_{head}" for what in ("loss", "labels") for head in self.heads]
@@ -174,34 +171,12 @@ class Trainer:
         logits, frames = self.model.logits(features, lengths, self.heads)
         total = torch.zeros((), device=device)
         for name, scores in zip(self.heads, logits, strict=True):
-            targets, target_lengths = (part.to(device) for part in batch.targets[name])
-            losses = ctc_loss(scores, frames, targets, target_lengths)
-            if name in self.data.denominators:
-                learnable = target_lengths.masked_fill(losses.isinf(), -1)
-                excess = crf_denominator(scores, frames, targets, learnable, self.data.denominators[name])
-                losses = (1 + self.recipe.loss.ctc_share) * losses + excess
-            if self.word_errors is not None and name == self.model.default_head:
-                losses = losses + self._word_errors(scores, frames, batch, target_lengths)
-            finite = losses.masked_fill(losses.isinf(), 0.0)
-            total = total + self.model.config.heads[name].weight * finite.sum()
-            self._count(f"loss_{name}", finite.detach().sum())
-            self._count(f"labels_{name}", target_lengths.clamp(min=0).sum())
-            self._count("infinite", losses.isinf().sum())
+            total = total + self.objective.loss(name, scores, frames, batch)
         total.backward()
         best = logits[0].detach().argmax(-1)
         self._count("blanks", ((best == 0) & valid_frames(frames, best.shape[1])).sum())
         self._count("padded", best.numel())
         self._count("frames", frames.sum())
-
-    def _word_errors(self, scores: Tensor, frames: Tensor, batch: Batch, target_lengths: Tensor) -> Tensor:
-        """The part of the loss that the expected word errors are; of utterances that the head can learn."""
-        assert self.word_errors is not None
-        known = target_lengths >= 0
-        expected = self.word_errors(scores, frames, batch.texts) * known
-        words = torch.tensor([len(text.split()) for text in batch.texts])
-        self._count("word_errors", expected.detach().sum())
-        self._count("words", (words * known.cpu()).sum())
-        return self.recipe.loss.word_errors.weight * expected
 
     def _step(self) -> bool:
         """Sum gradients over the processes and update the weights; whether a process was asked to stop."""

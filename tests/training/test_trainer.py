@@ -21,7 +21,7 @@ from asr.errors import UserError
 from asr.loss import ctc_loss
 from asr.model import Model, load_network, save_network
 from asr.scoring import score
-from asr.training import checkpoint, trainer
+from asr.training import checkpoint, objective, trainer
 from asr.training.config import load_recipe
 from asr.training.distributed import Ranks
 from asr.training.network import build_model, initialise_from
@@ -202,7 +202,7 @@ def broken_loss(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     def loss(*arguments: Any) -> torch.Tensor:
         return ctc_loss(*arguments) * (math.nan if next(calls) in steps else 1.0)
 
-    monkeypatch.setattr(trainer, "ctc_loss", loss)
+    monkeypatch.setattr(objective, "ctc_loss", loss)
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_and_counted(
