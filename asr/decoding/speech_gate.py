@@ -2,10 +2,11 @@
 
 A beam search with a language model makes words of anything, of noise and even of silence: somewhere a word
 is likelier than none. Speech differs in what the network says of it before any search: it is sure of many
-tokens a second. Noise and music give tokens that are few (a note now and then) or doubtful (noise that
-swells like syllables). So the evidence of speech in a stretch between two long pauses is the sum of its
-tokens' squared probabilities, a second; where that is below a threshold, and in long pauses, the emissions
-become blanks, and any decoder leaves them empty.
+tokens a second. Noise and music give tokens that are few or doubtful (noise that swells like syllables). So
+the evidence of speech in a stretch between two long pauses is the sum of its tokens' squared probabilities,
+a second; of the silences between tokens little counts, for who spells or dictates speaks slowly. Where the
+evidence is below a threshold, and in long pauses, the emissions become blanks, and any decoder leaves them
+empty.
 
 Level does not matter, since features are normalised, and nothing is computed but the likeliest token of
 each frame. The threshold belongs to a head of a model and stands in its ``config.yaml``.
@@ -28,6 +29,8 @@ BLANK = 0
 SETTING = "speech_gate"
 # Stretches are parted by this many seconds of blanks; half of it is kept on both sides of speech.
 PAUSE = 1.0
+# From one token to the next at most so many seconds count.
+LONGEST_GAP = 0.2
 # Seconds added to a stretch, so that one or two tokens by themselves are not yet many a second.
 PADDING = 0.3
 # Log-probability of the other tokens where a blank is certain: beyond what any prior or LM outweighs.
@@ -63,9 +66,8 @@ def stretches(emissions: "Tensor", frame_shift: float) -> Iterator[Stretch]:
         tokens = path[stretch]
         new = np.concatenate([[True], (np.diff(stretch) > 1) | (tokens[1:] != tokens[:-1])])
         peaks = np.maximum.reduceat(best[stretch], np.flatnonzero(new))
-        begin, end = int(stretch[0]), int(stretch[-1]) + 1
-        seconds = (end - begin) * frame_shift + PADDING
-        yield Stretch(begin, end, float(np.exp(2 * peaks).sum()) / seconds)
+        seconds = frame_shift + np.minimum(np.diff(stretch) * frame_shift, LONGEST_GAP).sum() + PADDING
+        yield Stretch(int(stretch[0]), int(stretch[-1]) + 1, float(np.exp(2 * peaks).sum()) / seconds)
 
 
 class SpeechGate:

@@ -77,7 +77,7 @@ def test_going_downhill_makes_the_right_reading_likelier(word_errors: WordErrors
         found = word_errors(logits, lengths, ["C AB"]).sum()
         found.backward()
         optimizer.step()
-        errors.append(float(found))
+        errors.append(float(found.detach()))
     assert errors[-1] < 0.7 * errors[0]
 
 

@@ -31,10 +31,10 @@ def run(begin: int, end: int, probability: float, every: int = 2) -> dict[int, t
     return {frame: (1 + frame % 4, probability) for frame in range(begin, end, every)}
 
 
-def test_stretches_are_parted_by_long_pauses() -> None:
+def test_stretches_are_parted_by_long_pauses_and_short_ones_count_for_little() -> None:
     found = list(stretches(emissions(run(10, 30, 0.9) | run(40, 50, 0.5) | run(90, 100, 0.5), 120), SHIFT))
     assert [(each.begin, each.end) for each in found] == [(10, 49), (90, 99)]
-    assert found[0].evidence == pytest.approx((10 * 0.81 + 5 * 0.25) / (39 * SHIFT + 0.3), rel=1e-4)
+    assert found[0].evidence == pytest.approx((10 * 0.81 + 5 * 0.25) / (27 * SHIFT + 0.2 + 0.3), rel=1e-4)
 
 
 def test_a_token_of_several_frames_counts_once_by_its_surest() -> None:
@@ -42,11 +42,17 @@ def test_a_token_of_several_frames_counts_once_by_its_surest() -> None:
     assert found.evidence == pytest.approx((0.9**2 + 0.8**2) / (4 * SHIFT + 0.3), rel=1e-4)
 
 
-def test_doubtful_and_rare_tokens_become_blanks_and_speech_stays() -> None:
+def test_slow_speech_is_speech() -> None:
+    (fast,), (slow,) = (stretches(emissions(run(0, 100, 0.9, every), 100), SHIFT) for every in (5, 20))
+    assert slow.evidence == pytest.approx(0.9**2 * 5 / (SHIFT + 4 * 0.2 + 0.3), rel=1e-4)
+    assert slow.evidence > 0.8 * fast.evidence
+
+
+def test_doubtful_tokens_become_blanks_whether_many_or_rare_and_speech_stays() -> None:
     gate = SpeechGate(3.0, SHIFT)
     spoken = emissions(run(40, 80, 0.9), 120)
     batch = torch.stack(
-        [spoken, emissions(run(40, 80, 0.4), 120), emissions(run(0, 120, 0.9, every=15), 120)]
+        [spoken, emissions(run(40, 80, 0.4), 120), emissions(run(0, 120, 0.6, every=15), 120)]
     )
     gated = gate(batch, torch.tensor([120, 120, 120]))
     assert torch.equal(gated[0, 28:91], spoken[28:91])
