@@ -21,7 +21,7 @@ from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import Model, find_model, load_network
 from asr.recording import Recording, model_blocks, open_recording
-from asr.tokenizer import SPACE, WORD_END, PhoneTokenizer, Tokenizer, UnknownSymbol
+from asr.tokenizer import SPACE, PhoneTokenizer, Tokenizer, UnknownSymbol
 from asr.transcript import Segment, Transcript, Word
 from asr.windows import EmissionJoiner, cut_windows
 
@@ -313,10 +313,12 @@ class Aligner:
     def _token_times(
         self, alignment: Alignment, spelling: Spelling, duration: float
     ) -> tuple[tuple[Word, ...], ...]:
-        names = [self.tokenizer.tokens[token].removesuffix(WORD_END) for token in spelling.tokens]
+        tokenizer = self.tokenizer
+        readable = tokenizer.phones if isinstance(tokenizer, PhoneTokenizer) else tokenizer.tokens
+        names = [readable[token] for token in spelling.tokens]
         single = [(number, number + 1) for number in range(len(names))]
         timed = word_times(alignment, names, single, self.model.frame_shift, duration=duration)
-        separators = (SPACE,) if self.tokenizer.units == "characters" else ()
+        separators = (SPACE,) if tokenizer.units == "characters" else ()
         return tuple(
             tuple(token for token in timed[begin:end] if token.text not in separators)
             for begin, end in spelling.spans

@@ -70,6 +70,10 @@ class PhoneTokenizer:
 
     Where the tokens have them (``T#`` beside ``T``), phones that end a word are written with others than
     those within it (Zhou et al. 2021): so a network says where words end, which phones alone do not.
+
+    Attributes:
+        phones: Of each token the phone that it is.
+        has_word_ends: There are tokens for phones that end a word.
     """
 
     units = "phones"
@@ -80,7 +84,8 @@ class PhoneTokenizer:
         self.tokens = list(tokens)
         self._ids = {token: number for number, token in enumerate(self.tokens)}
         self._pronunciations = pronunciations or {}
-        self.has_word_ends = any(token.endswith(WORD_END) for token in self.tokens)
+        self.phones = [token.removesuffix(WORD_END) for token in self.tokens]
+        self.has_word_ends = self.phones != self.tokens
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = []
@@ -106,7 +111,7 @@ class PhoneTokenizer:
         return tokens
 
     def decode(self, ids: Iterable[int]) -> str:
-        return " ".join(self.tokens[number].removesuffix(WORD_END) for number in ids if number)
+        return " ".join(self.phones[number] for number in ids if number)
 
 
 class WordPieceTokenizer:

@@ -19,6 +19,7 @@ from asr.aligner import Aligner, Speller, align_words, recording_emissions
 from asr.alignment import align, word_times
 from asr.errors import UserError
 from asr.manifest import Utterance, read_manifest
+from asr.model import HeadConfig
 from asr.tokenizer import WORD_END_PHONES, CharacterTokenizer, PhoneTokenizer, UnknownSymbol
 
 
@@ -137,6 +138,20 @@ class TestSpeller:
     def test_an_unknown_phone_is_named(self) -> None:
         with pytest.raises(UnknownSymbol, match="'XX', a phone of 'the'"):
             Speller(PhoneTokenizer(), {"THE": [("XX",)]}).variants("the")
+
+
+def test_only_phones_lose_the_mark_of_a_words_end(make_model: Callable) -> None:
+    for tokenizer, text, names in (
+        (CharacterTokenizer(["<blank>", "|", "A", "#"]), "A#", [["A", "#"]]),
+        (PhoneTokenizer(["<blank>", "T", "AE", "T#"]), "at", [["AE", "T"]]),
+    ):
+        model = make_model(heads={"tokens": HeadConfig()})
+        model.heads["tokens"].output = torch.nn.Linear(
+            model.heads["tokens"].output.in_features, len(tokenizer.tokens)
+        )
+        model.tokenizers["tokens"] = tokenizer
+        aligned = Aligner(model, pronunciations={"AT": [("AE", "T")]}).align(torch.randn(16000), text)
+        assert [[token.text for token in word] for word in aligned.tokens] == names
 
 
 def test_the_pronunciation_that_was_said_is_chosen() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from asr.errors import UserError
 from asr.model import HeadConfig, Model, ModelConfig, build_tokenizer, load_network
 from asr.precision import fast_bfloat16
-from asr.tokenizer import WORD_END
+from asr.tokenizer import PhoneTokenizer
 from asr.training.config import Recipe
 
 
@@ -44,11 +44,9 @@ def initialise_from(model: Model, source: str) -> list[str]:
     """
     other = load_network(source)
     theirs = {name: parameter.data for name, parameter in other.named_parameters()}
-    for name in model.heads:
-        if name in other.heads:
-            _divide_among_word_ends(
-                theirs, name, other.tokenizers[name].tokens, model.tokenizers[name].tokens
-            )
+    for name, tokenizer in model.tokenizers.items():
+        if name in other.heads and isinstance(tokenizer, PhoneTokenizer):
+            _divide_among_word_ends(theirs, name, other.tokenizers[name].tokens, tokenizer)
     left = []
     for name, parameter in model.named_parameters():
         if name in theirs and theirs[name].shape == parameter.shape:
@@ -59,13 +57,12 @@ def initialise_from(model: Model, source: str) -> list[str]:
 
 
 def _divide_among_word_ends(
-    weights: dict[str, Tensor], head: str, tokens: Sequence[str], wanted: Sequence[str]
+    weights: dict[str, Tensor], head: str, tokens: Sequence[str], wanted: PhoneTokenizer
 ) -> None:
-    """Make the output of a head over ``tokens`` one over ``wanted`` where these only tell word ends too."""
-    phones = [token.removesuffix(WORD_END) for token in wanted]
-    if tokens == wanted or set(phones) != set(tokens):
+    """Make the output of a head over ``tokens`` that of a tokenizer that only tells word ends too."""
+    if tokens == wanted.tokens or set(wanted.phones) != set(tokens):
         return
-    rows = torch.tensor([tokens.index(phone) for phone in phones])
+    rows = torch.tensor([tokens.index(phone) for phone in wanted.phones])
     shares = torch.bincount(rows, minlength=len(tokens))
     weight, bias = (f"heads.{head}.output.{part}" for part in ("weight", "bias"))
     weights[weight] = weights[weight][rows]
