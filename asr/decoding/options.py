@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asr.decoding.config import BeamConfig
 from asr.decoding.phrases import PhraseDecoder
-from asr.decoding.rescoring import RescoringConfig, reorder, rescore, score_words
+from asr.decoding.rescoring import Rescorer, RescoringConfig, reorder
 from asr.decoding.speech_gate import GatedDecoder, load_gate
 from asr.errors import UserError
 from asr.transcript import Hypothesis
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from asr.decoding.beam import BeamDecoder
-    from asr.lm.ngram import NGram
-    from asr.lm.rnn import RNNLM
     from asr.model import AcousticModel
 
 DECODERS = ("greedy", "beam")
@@ -101,11 +99,8 @@ _RESCORED_TOGETHER = 16
 class RescoredBeamSearch:
     """Beam search whose n-best lists a recurrent language model scores anew."""
 
-    def __init__(
-        self, decoder: "BeamDecoder", rnn: "RNNLM", ngram: "NGram", config: RescoringConfig, nbest: int
-    ) -> None:
-        self._decoder, self._rnn, self._ngram = decoder, rnn, ngram
-        self._config, self._nbest = config, nbest
+    def __init__(self, decoder: "BeamDecoder", rescorer: Rescorer, nbest: int) -> None:
+        self._decoder, self._rescorer, self._nbest = decoder, rescorer, nbest
 
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
@@ -114,11 +109,9 @@ class RescoredBeamSearch:
 
     def _decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         found = self._decoder.search_batch(emissions, lengths)
-        weight, config = self._decoder.config.lm_weight, self._config
-        scored = score_words([each.texts for each in found], self._rnn, self._ngram, config.context)
         return [
-            reorder(each, rescore(each.scores, words, weight, config.mix, config.lm_scale), self._nbest)
-            for each, words in zip(found, scored, strict=True)
+            reorder(each, scores, self._nbest)
+            for each, scores in zip(found, self._rescorer.scores(found), strict=True)
         ]
 
 
@@ -246,9 +239,30 @@ def _beam_search(
     folder: Path, model: "AcousticModel", options: DecodingOptions, config: BeamConfig
 ) -> Decoder:
     build, defaults = decoder_builder(folder, model, options), model.config.decoding
+    rescorer = load_rescorer(folder, defaults, options, config.lm_weight)
+    if rescorer is None:
+        return BeamSearch(build(config))
+    wide = config_for_rescoring(config, rescoring_config(defaults))
+    return RescoredBeamSearch(build(wide), rescorer, config.nbest)
+
+
+def load_rescorer(
+    folder: Path, defaults: dict[str, Any], options: DecodingOptions, searched_weight: float
+) -> Rescorer | None:
+    """What scores the lists of a model directory's search anew, if anything.
+
+    Args:
+        folder: The model directory.
+        defaults: What it says of decoding.
+        options: What the user says.
+        searched_weight: LM weight of the search.
+
+    Raises:
+        UserError: the n-gram of the search is missing, or a language model cannot be read.
+    """
     rescoring_lm = _rescoring_lm(folder, defaults, options)
     if rescoring_lm is None:
-        return BeamSearch(build(config))
+        return None
 
     from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
@@ -257,10 +271,8 @@ def _beam_search(
     lm = _resource(options.lm, folder / "lm")
     if lm is None:
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
-    rescoring = rescoring_config(defaults)
-    wide = config_for_rescoring(config, rescoring)
     rnn = load_rnn_lm(rescoring_lm, fast_eight_bits())
-    return RescoredBeamSearch(build(wide), rnn, NGram.load(lm), rescoring, config.nbest)
+    return Rescorer(rnn, NGram.load(lm), searched_weight, rescoring_config(defaults))
 
 
 def config_for_rescoring(config: BeamConfig, rescoring: RescoringConfig) -> BeamConfig:

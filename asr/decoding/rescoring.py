@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
+    from asr.decoding.beam import NBest
     from asr.lm.ngram import NGram
     from asr.lm.rnn import RNNLM
 
@@ -95,6 +96,29 @@ def rescore(
         score + searched_weight * (lm_scale * each.mixed(mix) - float(each.ngram.sum()))
         for score, each in zip(scores, words, strict=True)
     ]
+
+
+class Rescorer:
+    """Scores the n-best lists of searches anew.
+
+    Args:
+        rnn, ngram: The models that are mixed; the n-gram is the search's.
+        searched_weight: Weight with which the n-gram was used in the search.
+        config: How they are mixed.
+    """
+
+    def __init__(self, rnn: "RNNLM", ngram: "NGram", searched_weight: float, config: RescoringConfig) -> None:
+        self._rnn, self._ngram = rnn, ngram
+        self._searched_weight, self._config = searched_weight, config
+
+    def scores(self, found: Sequence["NBest"]) -> list[list[float]]:
+        """The new score of each hypothesis of each list."""
+        config = self._config
+        scored = score_words([each.texts for each in found], self._rnn, self._ngram, config.context)
+        return [
+            rescore(each.scores, words, self._searched_weight, config.mix, config.lm_scale)
+            for each, words in zip(found, scored, strict=True)
+        ]
 
 
 def reorder(

@@ -60,12 +60,17 @@ class WordErrorsConfig:
         model: Model directory whose language model, lexicon and decoding weights are used.
         beam_size: Of the search.
         nbest: Readings of an utterance that are compared.
+        rescore: Whether they are scored anew by the directory's recurrent language model.
+        posterior_scale: Factor of the scores when the readings' probabilities are made of them: the
+            smaller, the more those count that are not the best.
     """
 
     weight: float = 0.0
     model: str = ""
     beam_size: int = 100
     nbest: int = 8
+    rescore: bool = False
+    posterior_scale: float = 1.0
 
 
 @dataclass
@@ -257,6 +262,7 @@ RANGES = {
     "loss.word_errors.weight": (0, math.inf),
     "loss.word_errors.beam_size": (1, math.inf),
     "loss.word_errors.nbest": (2, math.inf),
+    "loss.word_errors.posterior_scale": (0, math.inf),
     "optimizer.lr": (0, math.inf),
     "optimizer.average": (0, 1),
     "optimizer.accumulate": (1, math.inf),

@@ -10,10 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.decoding.options import DecodingOptions, beam_config, decoder_builder
+from asr.decoding.beam import NBest
+from asr.decoding.options import DecodingOptions, beam_config, decoder_builder, load_rescorer
+from asr.errors import UserError
 from asr.loss import ctc_loss
 from asr.model import Model, find_model, read_config
 from asr.scoring.alignment import number_words
@@ -32,21 +35,27 @@ class WordErrors:
         model: The network that is trained; its default head is searched.
 
     Raises:
-        UserError: the model directory is none, or what it searches with does not fit the head.
+        UserError: the model directory is none, what it searches with does not fit the head, or it has no
+            recurrent language model to score anew with.
     """
 
     def __init__(self, config: WordErrorsConfig, model: Model) -> None:
         folder = find_model(config.model)
         options = DecodingOptions(decoder="beam", head=model.default_head)
         wished = replace(options, nbest=config.nbest, settings={"beam_size": config.beam_size})
-        build = decoder_builder(folder, model, options)
-        self._decoder = build(beam_config(read_config(folder).decoding, wished))
+        build, defaults = decoder_builder(folder, model, options), read_config(folder).decoding
+        self._decoder = build(beam_config(defaults, wished))
+        self._rescorer, self._scale = None, config.posterior_scale
+        if config.rescore:
+            self._rescorer = load_rescorer(folder, defaults, options, self._decoder.config.lm_weight)
+            if self._rescorer is None:
+                raise UserError(f"loss.word_errors.rescore: {folder} has no recurrent language model")
 
     def __call__(self, logits: Tensor, lengths: Tensor, references: Sequence[str]) -> Tensor:
         """Expected word errors of each utterance.
 
-        A reading's probability is its share in those of its list, as the search scores them; only what the
-        network says of it, the likelihood of its tokens, has a gradient.
+        A reading's probability is its share in those of its list, as the search or the recurrent language
+        model scores them; only what the network says of it, the likelihood of its tokens, has a gradient.
 
         Args:
             logits: float32 ``(batch, frames, tokens)``, not normalised; token 0 is the blank.
@@ -58,16 +67,17 @@ class WordErrors:
         """
         emissions = logits.detach().log_softmax(-1).cpu()
         lists = self._decoder.search_batch(emissions, lengths.cpu())
+        scores = self._scores(lists)
         said = [reference for reference, found in zip(references, lists, strict=True) for _ in found.texts]
         (wanted, read), words = number_words(said, [text for found in lists for text in found.texts])
         wrong = np.split(
             edit_distances(wanted, read, len(words)), np.cumsum([len(found.texts) for found in lists])[:-1]
         )
         expected, rows, slopes, tokens = [], [], [], []
-        for row, (found, errors) in enumerate(zip(lists, wrong, strict=True)):
-            share = np.exp(np.asarray(found.scores) - np.logaddexp.reduce(found.scores))
+        for row, (found, score, errors) in enumerate(zip(lists, scores, wrong, strict=True)):
+            share = np.exp(score - np.logaddexp.reduce(score))
             expected.append(float(share @ errors))
-            for reading, slope in enumerate(share * (errors - expected[-1])):
+            for reading, slope in enumerate(self._scale * share * (errors - expected[-1])):
                 if abs(slope) > _LEAST_SLOPE:
                     rows.append(row)
                     slopes.append(slope)
@@ -85,3 +95,8 @@ class WordErrors:
         weighted = losses * torch.tensor(slopes, dtype=torch.float32, device=logits.device)
         downhill = torch.zeros_like(values).index_add(0, taken, weighted.masked_fill(losses.isinf(), 0.0))
         return values - downhill + downhill.detach()
+
+    def _scores(self, lists: Sequence[NBest]) -> list[NDArray[np.float64]]:
+        """Logarithms of the readings' probabilities in each list, up to a constant: ``(readings,)``."""
+        found = [each.scores for each in lists] if self._rescorer is None else self._rescorer.scores(lists)
+        return [self._scale * np.asarray(scores) for scores in found]

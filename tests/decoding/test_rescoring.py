@@ -9,7 +9,7 @@ import torch
 from asr.decoding import rescoring
 from asr.decoding.config import BeamConfig
 from asr.decoding.options import RescoredBeamSearch, config_for_rescoring
-from asr.decoding.rescoring import RescoringConfig
+from asr.decoding.rescoring import Rescorer, RescoringConfig
 from asr.transcript import Hypothesis
 
 
@@ -77,7 +77,8 @@ def test_many_utterances_are_searched_and_scored_a_few_at_a_time_in_their_order(
                     for each, length in zip(emissions, lengths, strict=True)]  # fmt: skip
 
     lm = Fixed({})
-    decoder = RescoredBeamSearch(Search(), lm, lm, RescoringConfig(context=7), 1)  # type: ignore[arg-type]
+    rescorer = Rescorer(lm, lm, 1.0, RescoringConfig(context=7))  # type: ignore[arg-type]
+    decoder = RescoredBeamSearch(Search(), rescorer, 1)  # type: ignore[arg-type]
     emissions = torch.arange(40.0).view(40, 1, 1).expand(40, 2, 1)
     found = decoder.decode(emissions, torch.full((40,), 2))
     assert set(lm.contexts) == {7}

@@ -1,6 +1,7 @@
 """Minimum word error rate training."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from finished import Train
 from torch import Tensor
 
 from asr.errors import UserError
+from asr.lm.arpa import read_arpa
+from asr.lm.rnn import RNNLM, RNNLMConfig, save_rnn_lm
 from asr.manifest import read_manifest
 from asr.model import HeadConfig, Model, save_network
 from asr.tokenizer import BLANK, PhoneTokenizer
@@ -21,25 +24,68 @@ LEXICON = "A P\nAB P T\nB T\nC K\nCAB K P T\n"
 EXHAUSTIVE = {"beam_threshold": 1e9, "token_threshold": 1e9, "recombine": False}
 
 
+ARPA = """\\data\\
+ngram 1=7
+
+\\1-grams:
+-2.0 <unk>
+-99 <s>
+-0.6 </s>
+-0.5 A
+-1.1 AB
+-0.8 B
+-0.9 C
+
+\\end\\
+"""
+
+
 @pytest.fixture
-def word_errors(make_model: Callable[..., Model], tmp_path: Path) -> WordErrors:
+def model(make_model: Callable[..., Model]) -> Model:
     model = make_model()
     model.config.heads = {"phones": HeadConfig(units="phones")}
-    model.config.decoding = {"head": "phones", **EXHAUSTIVE}
+    model.config.decoding = {"head": "phones", "rescoring": {"mix": 0.7, "lm_scale": 1.5}, **EXHAUSTIVE}
     model.tokenizers = {"phones": PHONES}
+    return model
+
+
+@pytest.fixture
+def searched(model: Model, tmp_path: Path) -> WordErrorsConfig:
     save_network(tmp_path / "model", model)
     (tmp_path / "model" / "lexicon.txt").write_text(LEXICON)
-    return WordErrors(WordErrorsConfig(1.0, str(tmp_path / "model"), 100_000, 100_000), model)
+    return WordErrorsConfig(1.0, str(tmp_path / "model"), 100_000, 100_000)
+
+
+@pytest.fixture
+def word_errors(searched: WordErrorsConfig, model: Model) -> WordErrors:
+    return WordErrors(searched, model)
+
+
+@pytest.fixture
+def rescored(searched: WordErrorsConfig, model: Model, tmp_path: Path) -> WordErrors:
+    (tmp_path / "lm.arpa").write_text(ARPA)
+    read_arpa(tmp_path / "lm.arpa").save(Path(searched.model) / "lm")
+    torch.manual_seed(1)
+    words = ["<unk>", "<s>", "</s>", "A", "B", "C", "AB"]
+    shape = RNNLMConfig(hidden_size=8, embedding_size=8, cutoffs=[4], dropout=0.0)
+    save_rnn_lm(Path(searched.model) / "rescoring_lm", RNNLM(shape, words).eval())
+    return WordErrors(replace(searched, rescore=True, posterior_scale=0.6), model)
 
 
 def logits_of(seed: int, frames: int, batch: int = 1) -> Tensor:
     return torch.randn(batch, frames, 4, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("scored_by", ["word_errors", "rescored"])
 @pytest.mark.parametrize(("seed", "reference"), [(1, "A B"), (2, "CAB"), (3, "C A"), (4, "")])
 def test_the_slope_is_that_of_the_expected_errors(
-    word_errors: WordErrors, monkeypatch: pytest.MonkeyPatch, seed: int, reference: str
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    scored_by: str,
+    seed: int,
+    reference: str,
 ) -> None:
+    word_errors: WordErrors = request.getfixturevalue(scored_by)
     monkeypatch.setattr("asr.training.word_errors._LEAST_SLOPE", 0.0)
     logits, lengths = logits_of(seed, 5), torch.tensor([5])
     varied = logits.clone().requires_grad_()
@@ -66,6 +112,36 @@ def test_of_a_sure_reading_they_are_its_own_errors_and_nothing_changes_them(
     assert float(found.detach()) == pytest.approx(errors, abs=1e-6)
     assert logits.grad is not None
     assert logits.grad.abs().max() < 1e-6
+
+
+def test_the_recurrent_model_has_its_say_in_what_is_expected(
+    rescored: WordErrors, searched: WordErrorsConfig, model: Model
+) -> None:
+    with_ngram = WordErrors(replace(searched, posterior_scale=0.6), model)
+    logits, lengths = logits_of(1, 5), torch.tensor([5])
+    plain, mixed = (float(each(logits, lengths, ["A B"])) for each in (with_ngram, rescored))
+    assert abs(plain - mixed) > 0.01
+
+
+def test_a_smaller_scale_makes_what_is_not_the_best_count_for_more(
+    searched: WordErrorsConfig, model: Model
+) -> None:
+    logits, lengths = torch.full((1, 3, 4), -2.0), torch.tensor([3])
+    logits[0, range(3), [3, 0, 3]] = 2.0
+    sharp, flat = (
+        float(WordErrors(replace(searched, posterior_scale=scale), model)(logits, lengths, ["C C"]))
+        for scale in (1.0, 0.3)
+    )
+    assert 0 < sharp < flat / 2
+
+
+def test_without_a_recurrent_model_nothing_can_be_scored_anew(
+    searched: WordErrorsConfig, model: Model
+) -> None:
+    with pytest.raises(
+        UserError, match=r"word_errors\.rescore: .*model has no recurrent language model"
+    ):
+        WordErrors(replace(searched, rescore=True), model)
 
 
 def test_going_downhill_makes_the_right_reading_likelier(word_errors: WordErrors) -> None:
