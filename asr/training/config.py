@@ -81,12 +81,16 @@ class LossConfig:
         ahead: Encoder frames from what is heard to what is forecast (``asr pretrain``).
         non_finite_limit: Steps in a row without a finite gradient after which the run stops.
         ctc_share: Plain CTC that is added to the loss of heads with a ``denominator``.
+        consistency: Of the disagreement between two views of each utterance, in the loss of every head
+            (:mod:`asr.training.consistency`; the paper has 0.2). With it a batch takes twice the time and
+            memory. 0: one view.
         word_errors: Minimum word error rate training, beside the head's other loss.
     """
 
     ahead: int = 3
     non_finite_limit: int = 20
     ctc_share: float = 0.1
+    consistency: float = 0.0
     word_errors: WordErrorsConfig = field(default_factory=WordErrorsConfig)
 
 
@@ -259,6 +263,7 @@ RANGES = {
     "batching.max_seconds": (1, math.inf),
     "loss.non_finite_limit": (1, math.inf),
     "loss.ctc_share": (0, math.inf),
+    "loss.consistency": (0, math.inf),
     "loss.word_errors.weight": (0, math.inf),
     "loss.word_errors.beam_size": (1, math.inf),
     "loss.word_errors.nbest": (2, math.inf),
@@ -308,6 +313,8 @@ def _check(recipe: Recipe) -> None:
             raise UserError(f"heads.{name}: phones need a lexicon (heads.{name}.lexicon)")
         if head.units == "wordpieces" and not head.wordpieces:
             raise UserError(f"heads.{name}: word pieces need sentencepiece's model (heads.{name}.wordpieces)")
+    if recipe.loss.consistency and recipe.augment.spec_augment.time_warp:
+        raise UserError("loss.consistency: views warped in time cannot agree; set time_warp to 0")
     if recipe.loss.word_errors.weight and not recipe.loss.word_errors.model:
         raise UserError("loss.word_errors.model: name a model directory with a language model and a lexicon")
     decoded = recipe.decoding.get("head")

@@ -9,6 +9,7 @@ from asr.denominator import UnitNgram, crf_denominator
 from asr.loss import ctc_loss
 from asr.model import Model
 from asr.training.config import LossConfig
+from asr.training.consistency import disagreement
 from asr.training.data import Batch
 from asr.training.word_errors import WordErrors
 
@@ -16,14 +17,15 @@ Count = Callable[[str, Tensor | float], None]
 
 
 class Objective:
-    """CTC, or CTC-CRF where a head has a denominator, and the default head's expected word errors.
+    """CTC, or CTC-CRF where a head has a denominator; views' disagreement; the default head's word errors.
 
     Args:
         config: Shares of the parts.
         model: The network that is trained.
         denominators: n-grams over units of the heads that have one.
         count: Is told by name what adds up over batches and processes: ``loss_`` and ``labels_`` of each
-            head, ``infinite`` (targets too long for their frames), ``word_errors`` expected among ``words``.
+            head, ``infinite`` (targets too long for their frames), ``disagreement`` between views,
+            ``word_errors`` expected among ``words``.
     """
 
     def __init__(
@@ -53,6 +55,10 @@ class Objective:
         self._count(f"labels_{name}", target_lengths.clamp(min=0).sum())
         self._count("infinite", impossible.sum())
         loss = finite.sum()
+        if self._config.consistency:
+            apart = disagreement(logits, frames).sum()
+            self._count("disagreement", apart.detach())
+            loss = loss + self._config.consistency * apart
         if self._word_errors is not None and name == self._model.default_head:
             expected = self._expected_errors(self._word_errors, logits, frames, batch, target_lengths >= 0)
             loss = loss + self._config.word_errors.weight * expected

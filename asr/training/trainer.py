@@ -26,6 +26,7 @@ from asr.model import Model, save_network
 from asr.scoring import Score
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.config import Recipe
+from asr.training.consistency import two_views
 from asr.training.data import Batch, TrainingData, development_utterances, prefetched
 from asr.training.distributed import Ranks, Stopped, heed_stop
 from asr.training.evaluation import DevelopmentSet
@@ -36,7 +37,10 @@ from asr.training.reporter import Reporter
 from asr.vocal_tract import VocalTract
 
 STEPS_PER_REPORT = 20
-STATISTICS = ("frames", "padded", "blanks", "infinite", "word_errors", "words", "stop", "seconds")
+STATISTICS = (
+    *("frames", "padded", "blanks", "infinite", "disagreement"),
+    *("word_errors", "words", "stop", "seconds"),
+)
 
 
 @dataclass
@@ -167,6 +171,8 @@ class Trainer:
         features, lengths = self.model.frontend(batch.waveforms.to(device), batch.lengths.to(device))
         if not lengths.any():
             return
+        if self.recipe.loss.consistency:
+            features, lengths, batch = two_views(features, lengths, batch)
         features = self.spec_augment(self.vocal_tract(features), lengths)
         logits, frames = self.model.logits(features, lengths, self.heads)
         total = torch.zeros((), device=device)
@@ -285,6 +291,8 @@ class Trainer:
             "infinite_losses": found["infinite"],
             "minutes": self.position.seconds / 60,
         }
+        if self.recipe.loss.consistency:
+            metrics["disagreement"] = found["disagreement"] / max(found["frames"], 1.0)
         if found["words"]:
             metrics["expected_wer"] = 100 * found["word_errors"] / found["words"]
         self.heard, self.reported_at = 0.0, now
