@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from asr.errors import UserError
 from asr.manifest import read_manifest
+from asr.noises import Voice, babble, coloured_noise, looped, music
 
 
 @dataclass
@@ -38,10 +39,20 @@ class SpecAugmentConfig:
 
 @dataclass
 class NoiseConfig:
-    """Additive noise at a drawn signal-to-noise ratio (dB); drawn coloured noise without a manifest."""
+    """Additive noise at a drawn signal-to-noise ratio (dB).
+
+    Attributes:
+        probability: Of adding any.
+        snr: Lowest and highest ratio, in dB.
+        babble: Share of the noises that are several other utterances of the training data at once.
+        music: Share of them that are drawn melodies.
+        manifest: Recordings that the others are taken from; without it they are coloured noise.
+    """
 
     probability: float = 0.0
     snr: tuple[float, float] = (5.0, 30.0)
+    babble: float = 0.0
+    music: float = 0.0
     manifest: str = ""
 
 
@@ -79,12 +90,17 @@ class AugmentConfig:
 class WaveformAugmentation:
     """Vary one waveform at a time.
 
+    Args:
+        config: What is varied.
+        sample_rate: In Hz.
+        voice: Draws the voices that babble is made of; without it there is none, whatever its share.
+
     Raises:
         UserError: a speed outside 0.5 to 2, or a manifest of noises or responses that is empty.
     """
 
-    def __init__(self, config: AugmentConfig, sample_rate: int) -> None:
-        self.config, self.sample_rate = config, sample_rate
+    def __init__(self, config: AugmentConfig, sample_rate: int, voice: Voice | None = None) -> None:
+        self.config, self.sample_rate, self._voice = config, sample_rate, voice
         if not config.speed or not all(0.5 <= speed <= 2 for speed in config.speed):
             raise UserError(f"augment.speed: {config.speed} must be factors from 0.5 to 2")
         self._resamplers = {
@@ -123,15 +139,20 @@ class WaveformAugmentation:
         return wet * (waveform.norm() / wet.norm().clamp(min=1e-9))
 
     def _add_noise(self, waveform: Tensor, draw: np.random.Generator) -> Tensor:
-        if self._noises:
-            noise = self._noises[draw.integers(len(self._noises))]
-            start = int(draw.integers(len(noise)))
-            noise = noise.roll(-start).repeat(-(-len(waveform) // len(noise)))[: len(waveform)]
-        else:
-            noise = coloured_noise(len(waveform), draw.uniform(0.0, 2.0), draw)
+        noise = self._noise(len(waveform), draw)
         ratio = 10 ** (draw.uniform(*self.config.noise.snr) / 20)
         # Written out: torchaudio's add_noise makes silent noise infinitely loud.
         return waveform + noise * (waveform.norm() / (noise.norm().clamp(min=1e-9) * ratio))
+
+    def _noise(self, samples: int, draw: np.random.Generator) -> Tensor:
+        config, kind = self.config.noise, draw.random()
+        if kind < config.babble and self._voice is not None:
+            return babble(samples, self._voice, draw)
+        if config.babble <= kind < config.babble + config.music:
+            return music(samples, self.sample_rate, draw)
+        if self._noises:
+            return looped(self._noises[draw.integers(len(self._noises))], samples, draw)
+        return coloured_noise(samples, draw.uniform(0.0, 2.0), draw)
 
 
 def synthetic_response(rt60: float, sample_rate: int, draw: np.random.Generator) -> Tensor:
@@ -142,13 +163,6 @@ def synthetic_response(rt60: float, sample_rate: int, draw: np.random.Generator)
     response[: round(0.002 * sample_rate)] = 0.0
     response[0] = 1.0
     return torch.from_numpy(response.astype(np.float32))
-
-
-def coloured_noise(samples: int, exponent: float, draw: np.random.Generator) -> Tensor:
-    """Noise whose power falls as 1 / frequency ** exponent: 0 white, 1 pink, 2 brown."""
-    spectrum = torch.fft.rfft(torch.from_numpy(draw.standard_normal(samples).astype(np.float32)))
-    spectrum *= torch.arange(1, len(spectrum) + 1, dtype=torch.float32) ** (-exponent / 2)
-    return torch.fft.irfft(spectrum, samples)
 
 
 def telephone_band(waveform: Tensor, sample_rate: int) -> Tensor:

@@ -20,11 +20,11 @@ from sounds import FITTED, HELD_OUT, RATE, Draw, Sound, draw_sound
 from torch import Tensor
 
 from asr.audio import read_audio
-from asr.augmentation import coloured_noise
 from asr.decoding.options import DecodingOptions
 from asr.decoding.speech_gate import SETTING, GatedDecoder, Stretch, fit_threshold, stretches
 from asr.manifest import Utterance, read_manifest
 from asr.model import find_model, load_network, read_config, write_config
+from asr.noises import coloured_noise
 from asr.recording import Recording
 from asr.scoring import score
 from asr.transcriber import Transcriber, load_model

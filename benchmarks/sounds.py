@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torchaudio
 
-from asr.augmentation import coloured_noise
+from asr.noises import coloured_noise
 
 RATE = 16_000
 Draw = np.random.Generator

@@ -18,10 +18,10 @@ from asr.augmentation import (
     SpecAugment,
     SpecAugmentConfig,
     WaveformAugmentation,
-    coloured_noise,
     synthetic_response,
 )
 from asr.errors import UserError
+from asr.noises import coloured_noise
 
 RATE = 16_000
 
@@ -118,6 +118,59 @@ def test_silent_noise_and_silent_speech_stay_finite(tmp_path: Path) -> None:
     torch.testing.assert_close(vary(tone(440), noise=noise), tone(440))
     for kind, option in EVERYTHING.items():
         assert vary(torch.zeros(RATE), **{kind: option}).isfinite().all()
+
+
+def voice(draw: np.random.Generator) -> Tensor:
+    """One of three people, each with a pitch and a length of their own."""
+    number = int(draw.integers(3))
+    return (0.1 + number) * tone(100.0 * (number + 1), number + 1)
+
+
+@pytest.mark.parametrize("snr", [0.0, 20.0])
+def test_babble_is_made_of_the_voices_and_has_the_drawn_ratio(snr: float) -> None:
+    noise, waveform = NoiseConfig(probability=1, snr=(snr, snr), babble=1.0), tone(440)
+    vary = WaveformAugmentation(AugmentConfig(noise=noise), RATE, voice)
+    for seed in range(4):
+        added = vary(waveform, 1.0, draw(seed)) - waveform
+        assert level(waveform) - level(added) == pytest.approx(snr, abs=0.3)
+        power = torch.fft.rfft(added).abs().square()
+        hertz = torch.arange(len(power)) * RATE / len(waveform)
+        assert power[(hertz % 100).minimum(100 - hertz % 100) > 10].sum() < 0.02 * power.sum()
+
+
+def test_music_is_notes_at_the_drawn_ratio() -> None:
+    noise, waveform = NoiseConfig(probability=1, snr=(10.0, 10.0), music=1.0), tone(440)
+    for seed in range(4):
+        added = vary(waveform, seed, noise=noise) - waveform
+        assert level(waveform) - level(added) == pytest.approx(10.0, abs=0.3)
+        power = torch.fft.rfft(added[: RATE // 2]).abs().square().sort(descending=True).values
+        assert power[: len(power) // 10].sum() > 0.9 * power.sum()
+
+
+def test_shares_decide_which_noise_it_is() -> None:
+    noise = NoiseConfig(probability=1, babble=0.3, music=0.3)
+    kinds = {"babble": 0, "music": 0, "coloured_noise": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in kinds:
+
+            def sound(samples: int, *_: object, kind: str = kind) -> Tensor:
+                kinds[kind] += 1
+                return torch.ones(samples)
+
+            patch.setattr(f"asr.augmentation.{kind}", sound)
+        vary = WaveformAugmentation(AugmentConfig(noise=noise), RATE, voice)
+        for seed in range(300):
+            vary(tone(440), 1.0, draw(seed))
+    assert kinds["babble"] == pytest.approx(90, abs=30)
+    assert kinds["music"] == pytest.approx(90, abs=30)
+    assert kinds["coloured_noise"] == pytest.approx(120, abs=30)
+
+
+def test_silent_and_empty_voices_babble_silently() -> None:
+    noise = NoiseConfig(probability=1, babble=1.0)
+    for said in (torch.zeros(9), torch.zeros(0)):
+        vary = WaveformAugmentation(AugmentConfig(noise=noise), RATE, lambda draw, said=said: said)  # type: ignore[misc]
+        torch.testing.assert_close(vary(tone(440), 1.0, draw()), tone(440))
 
 
 def test_noise_is_coloured_as_its_exponent_says() -> None:

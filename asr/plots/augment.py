@@ -119,7 +119,9 @@ def _on_features(
 
 
 def _apply(config: AugmentConfig, waveform: Tensor, speed: float, rate: int, seed: int) -> Tensor:
-    return WaveformAugmentation(config, rate)(waveform, speed, np.random.default_rng(seed))
+    # There is nobody else here to babble.
+    vary = WaveformAugmentation(config, rate, lambda draw: waveform)
+    return vary(waveform, speed, np.random.default_rng(seed))
 
 
 def _decibels(waveform: Tensor) -> float:

@@ -256,6 +256,8 @@ RANGES = {
     "augment.telephone": (0, 1),
     "augment.vocal_tract": (0, 0.5),
     "augment.noise.probability": (0, 1),
+    "augment.noise.babble": (0, 1),
+    "augment.noise.music": (0, 1),
     "augment.reverberation.probability": (0, 1),
     "augment.spec_augment.probability": (0, 1),
     "augment.spec_augment.time_share": (0, 1),
@@ -313,6 +315,8 @@ def _check(recipe: Recipe) -> None:
             raise UserError(f"heads.{name}: phones need a lexicon (heads.{name}.lexicon)")
         if head.units == "wordpieces" and not head.wordpieces:
             raise UserError(f"heads.{name}: word pieces need sentencepiece's model (heads.{name}.wordpieces)")
+    if recipe.augment.noise.babble + recipe.augment.noise.music > 1:
+        raise UserError("augment.noise: babble and music are shares of the noises, at most 1 together")
     if recipe.loss.consistency and recipe.augment.spec_augment.time_warp:
         raise UserError("loss.consistency: views warped in time cannot agree; set time_warp to 0")
     if recipe.loss.word_errors.weight and not recipe.loss.word_errors.model:

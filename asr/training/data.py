@@ -126,7 +126,7 @@ class TrainingData:
 
     def __init__(self, recipe: Recipe, model: Model) -> None:
         self.dropped = Dropped()
-        self.augmentation = WaveformAugmentation(recipe.augment, recipe.frontend.sample_rate)
+        self.augmentation = WaveformAugmentation(recipe.augment, recipe.frontend.sample_rate, self._voice)
         self._seed = recipe.training.seed
         self._targets: dict[str, list[list[int] | None]] = {name: [] for name in model.tokenizers}
         self.utterances: list[Utterance] = []
@@ -183,6 +183,9 @@ class TrainingData:
             self.dropped.add(f"too short for its {tokenizer.units}", utterance.id)
             return None
         return labels
+
+    def _voice(self, draw: np.random.Generator) -> Tensor:
+        return self.audio[int(draw.integers(len(self.utterances)))]
 
     def load(self, items: Sequence[Item], epoch: int) -> Batch:
         """Read, vary and pad the waveforms of one process's part of a batch."""

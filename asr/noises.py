@@ -1,0 +1,58 @@
+"""Noises that are drawn, to be added to training audio: float32 ``(samples,)`` of any level."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Draws a waveform ``(samples,)`` in which somebody speaks.
+Voice = Callable[[np.random.Generator], Tensor]
+
+VOICES = (2, 8)
+"""Fewest and most people who talk at once."""
+_KEYS = 30  # semitones over which notes are strewn
+_ATTACK = 0.005  # seconds
+
+
+def coloured_noise(samples: int, exponent: float, draw: np.random.Generator) -> Tensor:
+    """Noise whose power falls as 1 / frequency ** exponent: 0 white, 1 pink, 2 brown."""
+    spectrum = torch.fft.rfft(torch.from_numpy(draw.standard_normal(samples).astype(np.float32)))
+    spectrum *= torch.arange(1, len(spectrum) + 1, dtype=torch.float32) ** (-exponent / 2)
+    return torch.fft.irfft(spectrum, samples)
+
+
+def babble(samples: int, voice: Voice, draw: np.random.Generator) -> Tensor:
+    """Several people talking at once, equally loud; what is too short is said again and again."""
+    total = torch.zeros(samples)
+    for _ in range(int(draw.integers(VOICES[0], VOICES[1] + 1))):
+        said = voice(draw)
+        if len(said):
+            total += looped(said, samples, draw) / said.square().mean().sqrt().clamp(min=1e-5)
+    return total
+
+
+def music(samples: int, sample_rate: int, draw: np.random.Generator) -> Tensor:
+    """Notes and chords with harmonics, plucked or held, in a steady beat."""
+    sound = np.zeros(samples)
+    lowest, beat, decay = draw.uniform(80, 300), draw.uniform(0.12, 0.5), draw.uniform(0, 8)
+    harmonics = np.arange(1, draw.integers(2, 9))
+    strengths = harmonics ** -draw.uniform(0.5, 2)
+    start = 0
+    while start < samples:
+        length = min(round(beat * draw.integers(1, 4) * sample_rate), samples - start)
+        time = np.arange(length) / sample_rate
+        envelope = np.exp(-decay * time) * np.minimum(1, time / _ATTACK)
+        for key in draw.integers(0, _KEYS, draw.integers(1, 4)):
+            frequencies = lowest * 2 ** (key / 12) * harmonics
+            heard = frequencies < sample_rate / 2
+            waves = np.sin(2 * np.pi * np.outer(frequencies[heard], time))
+            sound[start : start + length] += envelope * (strengths[heard] @ waves)
+        start += length
+    return torch.from_numpy(sound.astype(np.float32))
+
+
+def looped(sound: Tensor, samples: int, draw: np.random.Generator) -> Tensor:
+    """A sound from a drawn moment on, repeated until it is ``samples`` long."""
+    start = int(draw.integers(len(sound)))
+    return sound.roll(-start).repeat(-(-samples // len(sound)))[:samples]
