@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from asr.errors import UserError
 from asr.manifest import read_manifest
-from asr.noises import Voice, babble, coloured_noise, looped, music
+from asr.noises import Voice, babble, coloured_noise, looped, music, swelling
 
 
 @dataclass
@@ -43,13 +43,15 @@ class NoiseConfig:
 
     Attributes:
         probability: Of adding any.
+        alone: Probability that noise (no babble) is all there is to hear, and nothing to be written.
         snr: Lowest and highest ratio, in dB.
         babble: Share of the noises that are several other utterances of the training data at once.
         music: Share of them that are drawn melodies.
-        manifest: Recordings that the others are taken from; without it they are coloured noise.
+        manifest: Recordings that the others are taken from; without it they are coloured noise that swells.
     """
 
     probability: float = 0.0
+    alone: float = 0.0
     snr: tuple[float, float] = (5.0, 30.0)
     babble: float = 0.0
     music: float = 0.0
@@ -139,20 +141,21 @@ class WaveformAugmentation:
         return wet * (waveform.norm() / wet.norm().clamp(min=1e-9))
 
     def _add_noise(self, waveform: Tensor, draw: np.random.Generator) -> Tensor:
-        noise = self._noise(len(waveform), draw)
+        noise = self.noise(len(waveform), draw, self._voice)
         ratio = 10 ** (draw.uniform(*self.config.noise.snr) / 20)
         # Written out: torchaudio's add_noise makes silent noise infinitely loud.
         return waveform + noise * (waveform.norm() / (noise.norm().clamp(min=1e-9) * ratio))
 
-    def _noise(self, samples: int, draw: np.random.Generator) -> Tensor:
+    def noise(self, samples: int, draw: np.random.Generator, voice: Voice | None = None) -> Tensor:
+        """One of the noises, float32 ``(samples,)`` of any level; without a ``voice`` no babble."""
         config, kind = self.config.noise, draw.random()
-        if kind < config.babble and self._voice is not None:
-            return babble(samples, self._voice, draw)
+        if kind < config.babble and voice is not None:
+            return babble(samples, voice, draw)
         if config.babble <= kind < config.babble + config.music:
             return music(samples, self.sample_rate, draw)
         if self._noises:
             return looped(self._noises[draw.integers(len(self._noises))], samples, draw)
-        return coloured_noise(samples, draw.uniform(0.0, 2.0), draw)
+        return swelling(coloured_noise(samples, draw.uniform(0.0, 2.0), draw), self.sample_rate, draw)
 
 
 def synthetic_response(rt60: float, sample_rate: int, draw: np.random.Generator) -> Tensor:

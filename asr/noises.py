@@ -11,6 +11,10 @@ Voice = Callable[[np.random.Generator], Tensor]
 
 VOICES = (2, 8)
 """Fewest and most people who talk at once."""
+PITCHES = (60.0, 1500.0)
+"""Hz of the lowest note of a melody."""
+SWELLS = (0.1, 10.0)
+"""Hz at which noise swells."""
 _KEYS = 30  # semitones over which notes are strewn
 _ATTACK = 0.005  # seconds
 
@@ -33,9 +37,10 @@ def babble(samples: int, voice: Voice, draw: np.random.Generator) -> Tensor:
 
 
 def music(samples: int, sample_rate: int, draw: np.random.Generator) -> Tensor:
-    """Notes and chords with harmonics, plucked or held, in a steady beat."""
+    """Notes and chords with harmonics, plucked or held, steady or gliding, in a steady beat."""
     sound = np.zeros(samples)
-    lowest, beat, decay = draw.uniform(80, 300), draw.uniform(0.12, 0.5), draw.uniform(0, 8)
+    lowest, beat, decay = np.exp(draw.uniform(*np.log(PITCHES))), draw.uniform(0.12, 0.5), draw.uniform(0, 8)
+    glide = draw.choice([0.0, 1.0]) * draw.uniform(0, 4)  # octaves a second, at most
     harmonics = np.arange(1, draw.integers(2, 9))
     strengths = harmonics ** -draw.uniform(0.5, 2)
     start = 0
@@ -44,12 +49,21 @@ def music(samples: int, sample_rate: int, draw: np.random.Generator) -> Tensor:
         time = np.arange(length) / sample_rate
         envelope = np.exp(-decay * time) * np.minimum(1, time / _ATTACK)
         for key in draw.integers(0, _KEYS, draw.integers(1, 4)):
-            frequencies = lowest * 2 ** (key / 12) * harmonics
-            heard = frequencies < sample_rate / 2
-            waves = np.sin(2 * np.pi * np.outer(frequencies[heard], time))
-            sound[start : start + length] += envelope * (strengths[heard] @ waves)
+            pitch = lowest * 2 ** (key / 12 + draw.uniform(-glide, glide) * time)
+            phase = np.cumsum(2 * np.pi * pitch / sample_rate)
+            heard = harmonics * pitch.max(initial=0) < sample_rate / 2
+            sound[start : start + length] += envelope * (
+                strengths[heard] @ np.sin(np.outer(harmonics[heard], phase))
+            )
         start += length
     return torch.from_numpy(sound.astype(np.float32))
+
+
+def swelling(sound: Tensor, sample_rate: int, draw: np.random.Generator) -> Tensor:
+    """A sound that swells and ebbs, as slowly as wind or as fast as syllables."""
+    rate, depth, phase = np.exp(draw.uniform(*np.log(SWELLS))), draw.uniform(0, 3), draw.uniform(0, 2 * np.pi)
+    time = torch.arange(len(sound)) / sample_rate
+    return sound * torch.exp(depth * torch.sin(2 * np.pi * rate * time + phase))
 
 
 def looped(sound: Tensor, samples: int, draw: np.random.Generator) -> Tensor:

@@ -256,6 +256,7 @@ RANGES = {
     "augment.telephone": (0, 1),
     "augment.vocal_tract": (0, 0.5),
     "augment.noise.probability": (0, 1),
+    "augment.noise.alone": (0, 1),
     "augment.noise.babble": (0, 1),
     "augment.noise.music": (0, 1),
     "augment.reverberation.probability": (0, 1),

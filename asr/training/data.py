@@ -189,18 +189,24 @@ class TrainingData:
 
     def load(self, items: Sequence[Item], epoch: int) -> Batch:
         """Read, vary and pad the waveforms of one process's part of a batch."""
-        waveforms = []
+        waveforms, texts = [], []
+        targets: dict[str, list[list[int] | None]] = {name: [] for name in self._targets}
         for item in items:
             draw = np.random.default_rng((self._seed, epoch, 1 + item.index, item.copy))
-            waveforms.append(self.augmentation(self.audio[item.index], item.speed, draw))
+            waveform = self.audio[item.index]
+            is_noise = draw.random() < self.augmentation.config.noise.alone
+            if is_noise:
+                waveforms.append(self.augmentation.noise(len(waveform), draw))
+            else:
+                waveforms.append(self.augmentation(waveform, item.speed, draw))
+            texts.append("" if is_noise else self.utterances[item.index].text or "")
+            for name, labels in self._targets.items():
+                targets[name].append([] if is_noise else labels[item.index])
         padded, lengths = pad(waveforms)
-        targets = {
-            name: _pad_targets([labels[item.index] for item in items])
-            for name, labels in self._targets.items()
-        }
-        utterances = [self.utterances[item.index] for item in items]
-        ids, texts = [each.id for each in utterances], [each.text or "" for each in utterances]
-        return Batch(ids, texts, padded, lengths, targets)
+        ids = [self.utterances[item.index].id for item in items]
+        return Batch(
+            ids, texts, padded, lengths, {name: _pad_targets(each) for name, each in targets.items()}
+        )
 
 
 def encode_utterance(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:

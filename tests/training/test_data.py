@@ -172,6 +172,24 @@ def test_the_shares_of_processes_hold_the_waveforms_of_the_whole_batch(recipe_fi
     assert not torch.equal(changed.waveforms[0], data.load(plan[0], 1).waveforms[0])
 
 
+def test_where_noise_is_all_there_is_to_hear_nothing_is_to_be_written(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, [*PLAIN, "augment.noise.alone=0.5"])
+    data = load(recipe)
+    items = [Item(number % len(data.utterances), number, 1.0, 1.0) for number in range(40)]
+    batch = data.load(items, 1)
+    sizes = batch.targets["characters"][1]
+    noises = [number for number, text in enumerate(batch.texts) if not text]
+    assert 10 < len(noises) < 30
+    for number, item in enumerate(items):
+        waveform, said = batch.waveforms[number, : batch.lengths[number]], data.audio[item.index]
+        assert len(waveform) == len(said)
+        assert torch.equal(waveform, said) is (number not in noises)
+        assert (int(sizes[number]) == 0) is (number in noises)
+    again = data.load(items, 1)
+    assert again.waveforms.equal(batch.waveforms)
+    assert again.texts == batch.texts
+
+
 def test_a_process_without_utterances_gets_an_empty_batch(recipe_file: Path) -> None:
     batch = load(load_recipe(recipe_file)).load([], 0)
     assert batch.ids == []
