@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from asr.errors import UserError
 from asr.manifest import read_manifest
-from asr.noises import Voice, babble, coloured_noise, looped, music, swelling
+from asr.noises import Voice, add_noise, babble, coloured_noise, looped, music, swelling
+
+VOICES = (2, 8)
+"""Fewest and most people in babble."""
 
 
 @dataclass
@@ -45,7 +48,8 @@ class NoiseConfig:
         probability: Of adding any.
         alone: Probability that noise (no babble) is all there is to hear, and nothing to be written.
         snr: Lowest and highest ratio, in dB.
-        babble: Share of the noises that are several other utterances of the training data at once.
+        babble: Share of the noises that are several utterances of the training data at once (read anew
+            each time: quick with ``data.cache``).
         music: Share of them that are drawn melodies.
         manifest: Recordings that the others are taken from; without it they are coloured noise that swells.
     """
@@ -141,16 +145,18 @@ class WaveformAugmentation:
         return wet * (waveform.norm() / wet.norm().clamp(min=1e-9))
 
     def _add_noise(self, waveform: Tensor, draw: np.random.Generator) -> Tensor:
-        noise = self.noise(len(waveform), draw, self._voice)
-        ratio = 10 ** (draw.uniform(*self.config.noise.snr) / 20)
-        # Written out: torchaudio's add_noise makes silent noise infinitely loud.
-        return waveform + noise * (waveform.norm() / (noise.norm().clamp(min=1e-9) * ratio))
+        noise = self._noise(len(waveform), draw, self._voice)
+        return add_noise(waveform, noise, draw.uniform(*self.config.noise.snr))
 
-    def noise(self, samples: int, draw: np.random.Generator, voice: Voice | None = None) -> Tensor:
-        """One of the noises, float32 ``(samples,)`` of any level; without a ``voice`` no babble."""
+    def noise_alone(self, waveform: Tensor, draw: np.random.Generator) -> Tensor:
+        """Noise as long and as loud as ``(samples,)`` in the place of it; nobody speaks in it."""
+        noise = self._noise(len(waveform), draw, None)
+        return noise * (waveform.norm() / noise.norm().clamp(min=1e-9))
+
+    def _noise(self, samples: int, draw: np.random.Generator, voice: Voice | None) -> Tensor:
         config, kind = self.config.noise, draw.random()
         if kind < config.babble and voice is not None:
-            return babble(samples, voice, draw)
+            return babble(samples, int(draw.integers(VOICES[0], VOICES[1] + 1)), voice, draw)
         if config.babble <= kind < config.babble + config.music:
             return music(samples, self.sample_rate, draw)
         if self._noises:

@@ -9,8 +9,6 @@ from torch import Tensor
 #: Draws a waveform ``(samples,)`` in which somebody speaks.
 Voice = Callable[[np.random.Generator], Tensor]
 
-VOICES = (2, 8)
-"""Fewest and most people who talk at once."""
 PITCHES = (60.0, 1500.0)
 """Hz of the lowest note of a melody."""
 SWELLS = (0.1, 10.0)
@@ -26,10 +24,10 @@ def coloured_noise(samples: int, exponent: float, draw: np.random.Generator) -> 
     return torch.fft.irfft(spectrum, samples)
 
 
-def babble(samples: int, voice: Voice, draw: np.random.Generator) -> Tensor:
-    """Several people talking at once, equally loud; what is too short is said again and again."""
+def babble(samples: int, voices: int, voice: Voice, draw: np.random.Generator) -> Tensor:
+    """So many people talking at once, equally loud; what is too short is said again and again."""
     total = torch.zeros(samples)
-    for _ in range(int(draw.integers(VOICES[0], VOICES[1] + 1))):
+    for _ in range(voices):
         said = voice(draw)
         if len(said):
             total += looped(said, samples, draw) / said.square().mean().sqrt().clamp(min=1e-5)
@@ -64,6 +62,12 @@ def swelling(sound: Tensor, sample_rate: int, draw: np.random.Generator) -> Tens
     rate, depth, phase = np.exp(draw.uniform(*np.log(SWELLS))), draw.uniform(0, 3), draw.uniform(0, 2 * np.pi)
     time = torch.arange(len(sound)) / sample_rate
     return sound * torch.exp(depth * torch.sin(2 * np.pi * rate * time + phase))
+
+
+def add_noise(waveform: Tensor, noise: Tensor, ratio: float) -> Tensor:
+    """The sum of both, the noise ``ratio`` dB below the speech; silent noise adds nothing."""
+    # torchaudio's add_noise makes silent noise infinitely loud.
+    return waveform + noise * (waveform.norm() / (noise.norm().clamp(min=1e-9) * 10 ** (ratio / 20)))
 
 
 def looped(sound: Tensor, samples: int, draw: np.random.Generator) -> Tensor:

@@ -24,7 +24,7 @@ from asr.decoding.options import DecodingOptions
 from asr.decoding.speech_gate import SETTING, GatedDecoder, Stretch, fit_threshold, stretches
 from asr.manifest import Utterance, read_manifest
 from asr.model import find_model, load_network, read_config, write_config
-from asr.noises import coloured_noise
+from asr.noises import add_noise, coloured_noise
 from asr.recording import Recording
 from asr.scoring import score
 from asr.transcriber import Transcriber, load_model
@@ -168,8 +168,7 @@ def hear(utterance: Utterance) -> Tensor:
 
 def in_noise(waveform: Tensor, draw: Draw) -> Tensor:
     """With coloured noise 10 dB below it."""
-    noise = coloured_noise(len(waveform), draw.uniform(0, 2), draw)
-    return waveform + noise * (waveform.norm() / (noise.norm() * 10 ** (10 / 20)))
+    return add_noise(waveform, coloured_noise(len(waveform), draw.uniform(0, 2), draw), 10.0)
 
 
 CONDITIONS: dict[str, Callable[[Tensor, Draw], Tensor]] = {

@@ -4,7 +4,7 @@
     python benchmarks/robustness.py data/dev-clean.jsonl en OTHER_MODEL --utterances 100 --snr 5 10 20
 
 One row a condition, one column a model. Babble is made of other speakers of the manifest; music and street
-are the sounds of ``sounds.py``, none of which training draws.
+are sounds of ``sounds.py``, made in other ways than those that training draws.
 """
 
 import argparse
@@ -15,17 +15,17 @@ import numpy as np
 import torch
 import torchaudio
 from no_words import hear, transcribe
-from sounds import RATE, Draw, Sound, drums, engine, guitar, organ, rain, sines, wind
+from sounds import RATE, Draw, Sound, drums, engine, guitar, organ, rain
 from torch import Tensor
 
 from asr.augmentation import synthetic_response
 from asr.manifest import Utterance, read_manifest
-from asr.noises import coloured_noise, looped
+from asr.noises import add_noise, babble, coloured_noise
 from asr.scoring import score
 from asr.transcriber import load_model
 
-MUSIC: tuple[Sound, ...] = (organ, guitar, sines)
-STREET: tuple[Sound, ...] = (engine, wind, rain, drums)
+MUSIC: tuple[Sound, ...] = (organ, guitar)
+STREET: tuple[Sound, ...] = (engine, rain, drums)
 
 
 def main() -> None:
@@ -68,12 +68,13 @@ def conditions(
         ]
 
     def voices(count: int) -> Callable[[int, Draw, str | None], Tensor]:
-        def babble(samples: int, draw: Draw, speaker: str | None) -> Tensor:
-            others = [n for n, utterance in enumerate(utterances) if utterance.speaker != speaker]
-            chosen = [waveforms[n] for n in draw.choice(others, count, replace=False)]
-            return torch.stack([looped(each / each.norm(), samples, draw) for each in chosen]).sum(0)
+        def others(samples: int, draw: Draw, speaker: str | None) -> Tensor:
+            spoken = [n for n, utterance in enumerate(utterances) if utterance.speaker != speaker]
+            if not spoken:
+                raise SystemExit("babble needs utterances of several speakers (`speaker` in the manifest)")
+            return babble(samples, count, lambda draw: waveforms[draw.choice(spoken)], draw)
 
-        return babble
+        return others
 
     def sounds(kinds: Sequence[Sound]) -> Callable[[int, Draw, str | None], Tensor]:
         def sound(samples: int, draw: Draw, speaker: str | None) -> Tensor:
@@ -116,7 +117,7 @@ def conditions(
 
 def add(waveform: Tensor, noise: Tensor, ratio: float) -> Tensor:
     """A noise at so many dB below the speech, the sum no louder than a file can hold."""
-    mixed = waveform + noise * (waveform.norm() / (noise.norm().clamp(min=1e-9) * 10 ** (ratio / 20)))
+    mixed = add_noise(waveform, noise, ratio)
     return mixed / mixed.abs().max().clamp(min=1.0)
 
 

@@ -185,7 +185,7 @@ HELD_OUT: tuple[Sound, ...] = (
     *(nothing, brown, blue, wind, knocks, crackle),
     *(rain, organ, guitar, dialling, sweep, birds),
 )
-"""Kinds that only check them."""
+"""Kinds that only check them. Training with ``augment.noise.alone`` draws noise much like brown and wind."""
 
 
 def draw_sound(kind: Sound, draw: Draw, shortest: float = 1.0, longest: float = 20.0) -> np.ndarray:

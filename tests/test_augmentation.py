@@ -150,7 +150,6 @@ def test_music_is_notes_at_the_drawn_ratio() -> None:
 def test_noise_swells_and_ebbs() -> None:
     for seed in range(4):
         swollen = swelling(torch.ones(20 * RATE), RATE, draw(seed))
-        assert swollen.min() > 0
         assert swollen.max() * swollen.min() == pytest.approx(1.0, abs=0.2)
         assert swollen.max() > 1.05
 

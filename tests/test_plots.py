@@ -224,7 +224,7 @@ class TestPictures:
         config = AugmentConfig(
             speed=[0.9, 1.0],
             telephone=0.1,
-            noise=NoiseConfig(0.2),
+            noise=NoiseConfig(0.2, alone=0.1),
             reverberation=ReverberationConfig(0.0),
             vocal_tract=0.1,
             spec_augment=SpecAugmentConfig(0.5),
@@ -233,7 +233,14 @@ class TestPictures:
         check_axes(figure)
         titles = [axes.get_title("left").split(":")[0] for axes in figure.axes if axes.get_title("left")]
         assert titles == [
-            *("as recorded", "speed × 0.9", "noise", "telephone band", "all of these but speed"),
+            *(
+                "as recorded",
+                "speed × 0.9",
+                "noise",
+                "noise alone",
+                "telephone band",
+                "all of these but speed",
+            ),
             *("features as heard", "vocal tract", "SpecAugment"),
         ]
         only = augment(AugmentConfig(vocal_tract=0.1), FrontendConfig(), waveform)

@@ -79,6 +79,9 @@ def _changes(config: AugmentConfig, waveform: Tensor, rate: int, seed: int) -> I
         noisy = _apply(replace(none, noise=noise), waveform, 1.0, rate, seed)
         ratio = _decibels(waveform) - _decibels(noisy - waveform)
         yield f"noise: signal-to-noise ratio {ratio:.1f} dB", noisy
+    if config.noise.alone:
+        alone = WaveformAugmentation(config, rate).noise_alone(waveform, np.random.default_rng(seed))
+        yield "noise alone", alone
     if telephone:
         yield "telephone band", _apply(replace(none, telephone=telephone), waveform, 1.0, rate, seed)
     if level:

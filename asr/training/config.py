@@ -270,7 +270,7 @@ RANGES = {
     "loss.word_errors.weight": (0, math.inf),
     "loss.word_errors.beam_size": (1, math.inf),
     "loss.word_errors.nbest": (2, math.inf),
-    "loss.word_errors.posterior_scale": (0, math.inf),
+    "loss.word_errors.posterior_scale": (0.001, math.inf),
     "optimizer.lr": (0, math.inf),
     "optimizer.average": (0, 1),
     "optimizer.accumulate": (1, math.inf),

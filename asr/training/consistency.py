@@ -19,7 +19,8 @@ def two_views(features: Tensor, lengths: Tensor, batch: Batch) -> tuple[Tensor, 
     Args:
         features: ``(utterances, frames, mel_bins)``, not yet varied.
         lengths: int64 ``(utterances,)``.
-        batch: What they are.
+        batch: What they are. Its ids, texts and targets come twice, its waveforms, of which the features
+            were made, once.
     """
     targets = {
         name: (values.repeat(2, 1), sizes.repeat(2)) for name, (values, sizes) in batch.targets.items()

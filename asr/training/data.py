@@ -187,18 +187,21 @@ class TrainingData:
     def _voice(self, draw: np.random.Generator) -> Tensor:
         return self.audio[int(draw.integers(len(self.utterances)))]
 
+    def _hear(self, item: Item, epoch: int) -> tuple[Tensor, bool]:
+        """The waveform ``(samples,)`` of an utterance, and whether it is but noise in its place."""
+        draw = np.random.default_rng((self._seed, epoch, 1 + item.index, item.copy))
+        waveform = self.augmentation(self.audio[item.index], item.speed, draw)
+        if len(waveform) and draw.random() < self.augmentation.config.noise.alone:
+            return self.augmentation.noise_alone(waveform, draw), True
+        return waveform, False
+
     def load(self, items: Sequence[Item], epoch: int) -> Batch:
         """Read, vary and pad the waveforms of one process's part of a batch."""
         waveforms, texts = [], []
         targets: dict[str, list[list[int] | None]] = {name: [] for name in self._targets}
         for item in items:
-            draw = np.random.default_rng((self._seed, epoch, 1 + item.index, item.copy))
-            waveform = self.audio[item.index]
-            is_noise = draw.random() < self.augmentation.config.noise.alone
-            if is_noise:
-                waveforms.append(self.augmentation.noise(len(waveform), draw))
-            else:
-                waveforms.append(self.augmentation(waveform, item.speed, draw))
+            waveform, is_noise = self._hear(item, epoch)
+            waveforms.append(waveform)
             texts.append("" if is_noise else self.utterances[item.index].text or "")
             for name, labels in self._targets.items():
                 targets[name].append([] if is_noise else labels[item.index])

@@ -38,7 +38,8 @@ def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
     features, lengths = trainer.model.frontend(batch.waveforms, batch.lengths)
     logits, frames = trainer.model.logits(features, lengths, trainer.heads)
     shapes = f"waveforms {tuple(batch.waveforms.shape)}, features {tuple(features.shape)}"
-    yield f"a batch of one process: {shapes}"
+    twice = ", each utterance twice (loss.consistency)" if trainer.views == 2 else ""
+    yield f"a batch of one process: {shapes}{twice}"
     for name, scores in zip(trainer.heads, logits, strict=True):
         yield f"  {name}: logits {tuple(scores.shape)}, targets {tuple(batch.targets[name][0].shape)}"
     heard = processes * float(frames.sum()) * trainer.model.frame_shift

@@ -26,12 +26,20 @@ def build_forecaster(recipe: Recipe) -> Model:
     """The network of a recipe with a forecast in the place of its CTC heads.
 
     Raises:
-        UserError: the encoder is bidirectional, so that it would hear what it is to forecast.
+        UserError: the encoder is bidirectional, so that it would hear what it is to forecast, or the recipe
+            asks for what only a recogniser can be taught.
     """
     if recipe.encoder.bidirectional:
         raise UserError(
             "a bidirectional encoder hears the future that it is to forecast: encoder.bidirectional=false"
         )
+    for key, wanted in (
+        ("loss.consistency", recipe.loss.consistency),
+        ("loss.word_errors.weight", recipe.loss.word_errors.weight),
+        ("augment.noise.alone", recipe.augment.noise.alone),
+    ):
+        if wanted:
+            raise UserError(f"{key}: is for recognition; a forecast is trained with {key}=0")
     model = build_model(recipe, heads={})
     size = recipe.frontend.mel_bins * recipe.encoder.subsampling_factor
     model.heads[HEAD] = nn.Linear(model.encoder.output_size, size)

@@ -97,6 +97,7 @@ class Trainer:
         )
         self.objective = Objective(recipe.loss, self.model, self.data.denominators, self._count)
         self.heads = list(self.model.heads)
+        self.views = 2 if recipe.loss.consistency else 1
         # What is counted in a step: loss and labels of each head, then STATISTICS.
         names = [f"{what}_{head}" for what in ("loss", "labels") for head in self.heads]
         self.counted = {name: number for number, name in enumerate([*names, *STATISTICS])}
@@ -171,7 +172,7 @@ class Trainer:
         features, lengths = self.model.frontend(batch.waveforms.to(device), batch.lengths.to(device))
         if not lengths.any():
             return
-        if self.recipe.loss.consistency:
+        if self.views == 2:
             features, lengths, batch = two_views(features, lengths, batch)
         features = self.spec_augment(self.vocal_tract(features), lengths)
         logits, frames = self.model.logits(features, lengths, self.heads)
@@ -202,7 +203,7 @@ class Trainer:
         else:
             self._skip()
         position.step += 1
-        self.heard += audio
+        self.heard += audio / self.views
         if self.reporter is not None and position.step % STEPS_PER_REPORT == 0:
             self._report(found, norm, rate)
         return bool(found["stop"])

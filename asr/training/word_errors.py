@@ -47,9 +47,10 @@ class WordErrors:
         self._decoder = build(beam_config(defaults, wished))
         self._rescorer, self._scale = None, config.posterior_scale
         if config.rescore:
-            self._rescorer = load_rescorer(folder, defaults, options, self._decoder.config.lm_weight)
-            if self._rescorer is None:
-                raise UserError(f"loss.word_errors.rescore: {folder} has no recurrent language model")
+            if not (folder / "lm").exists() or not (folder / "rescoring_lm").exists():
+                raise UserError(f"loss.word_errors.rescore: {folder} must have an lm and a rescoring_lm")
+            given = replace(options, rescore=str(folder / "rescoring_lm"))
+            self._rescorer = load_rescorer(folder, defaults, given, self._decoder.config.lm_weight)
 
     def __call__(self, logits: Tensor, lengths: Tensor, references: Sequence[str]) -> Tensor:
         """Expected word errors of each utterance.

@@ -155,7 +155,8 @@ def test_a_manifest_with_nothing_to_train_on_says_why(recipe_file: Path, clips: 
 
 def test_the_shares_of_processes_hold_the_waveforms_of_the_whole_batch(recipe_file: Path) -> None:
     """Augmentation included: what an utterance becomes does not depend on who loads it."""
-    recipe = load_recipe(recipe_file, ["augment.noise.probability=0.7", "augment.gain_probability=0.5"])
+    noise = "augment.noise={probability: 0.7, babble: 0.3, music: 0.3, alone: 0.2}"
+    recipe = load_recipe(recipe_file, [noise, "augment.gain_probability=0.5"])
     data = load(recipe)
     plan = plan_epoch(data.durations, data.sources, recipe.batching, recipe.augment.speed, 1, 1)
     for items in plan:
@@ -173,21 +174,38 @@ def test_the_shares_of_processes_hold_the_waveforms_of_the_whole_batch(recipe_fi
 
 
 def test_where_noise_is_all_there_is_to_hear_nothing_is_to_be_written(recipe_file: Path) -> None:
-    recipe = load_recipe(recipe_file, [*PLAIN, "augment.noise.alone=0.5"])
-    data = load(recipe)
-    items = [Item(number % len(data.utterances), number, 1.0, 1.0) for number in range(40)]
+    data = load(load_recipe(recipe_file, ["augment.speed=[1.25]", "augment.noise.alone=0.5"]))
+    items = [Item(number % len(data.utterances), number, 1.25, 1.0) for number in range(40)]
     batch = data.load(items, 1)
     sizes = batch.targets["characters"][1]
     noises = [number for number, text in enumerate(batch.texts) if not text]
     assert 10 < len(noises) < 30
     for number, item in enumerate(items):
-        waveform, said = batch.waveforms[number, : batch.lengths[number]], data.audio[item.index]
+        waveform = batch.waveforms[number, : batch.lengths[number]]
+        said = data.augmentation(data.audio[item.index], 1.25, np.random.default_rng())
         assert len(waveform) == len(said)
+        assert float(waveform.norm()) == pytest.approx(float(said.norm()), rel=1e-3)
         assert torch.equal(waveform, said) is (number not in noises)
         assert (int(sizes[number]) == 0) is (number in noises)
     again = data.load(items, 1)
     assert again.waveforms.equal(batch.waveforms)
     assert again.texts == batch.texts
+
+
+def test_babble_is_of_the_training_data(recipe_file: Path) -> None:
+    overrides = [*PLAIN, "augment.noise={probability: 1, babble: 1, snr: [0, 0]}"]
+    data = load(load_recipe(recipe_file, overrides))
+    said, heard = [], data._voice
+
+    def voice(draw: np.random.Generator) -> torch.Tensor:
+        said.append(heard(draw))
+        return said[-1]
+
+    data.augmentation._voice = voice
+    data.load([Item(0, 0, 1.0, 1.0)], 1)
+    assert 2 <= len(said) <= 8
+    stored = [data.audio[number] for number in range(len(data.utterances))]
+    assert all(any(each.equal(other) for other in stored) for each in said)
 
 
 def test_a_process_without_utterances_gets_an_empty_batch(recipe_file: Path) -> None:

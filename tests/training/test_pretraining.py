@@ -16,6 +16,13 @@ from asr.training.run import train
 ONE_DIRECTION = ("encoder.bidirectional=false", "frontend.cmvn=fixed")
 
 
+@pytest.mark.parametrize("key", ["loss.consistency", "loss.word_errors.weight", "augment.noise.alone"])
+def test_what_only_a_recogniser_learns_is_refused(recipe_file: Path, key: str) -> None:
+    overrides = [*ONE_DIRECTION, f"{key}=0.5", "loss.word_errors.model=en"]
+    with pytest.raises(UserError, match=f"{key}: is for recognition"):
+        build_forecaster(load_recipe(recipe_file, overrides))
+
+
 def test_a_bidirectional_encoder_is_refused_because_it_hears_the_future(recipe_file: Path) -> None:
     with pytest.raises(UserError, match="bidirectional=false"):
         build_forecaster(load_recipe(recipe_file))

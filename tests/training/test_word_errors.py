@@ -138,7 +138,7 @@ def test_a_smaller_scale_makes_what_is_not_the_best_count_for_more(
 def test_without_a_recurrent_model_nothing_can_be_scored_anew(
     searched: WordErrorsConfig, model: Model
 ) -> None:
-    with pytest.raises(UserError, match=r"word_errors\.rescore: .*model has no recurrent language model"):
+    with pytest.raises(UserError, match=r"word_errors\.rescore: .*model must have an lm and a rescoring_lm"):
         WordErrors(replace(searched, rescore=True), model)
 
 
