@@ -135,7 +135,8 @@ def misstate_channels(data: bytearray, draw: random.Random) -> bytearray:
         data[20:24] = value.to_bytes(4, "big")
     elif data[:4] == b"OggS":
         for name, distance in ((b"OpusHead", 9), (b"\x01vorbis", 11)):
-            if (place := data.find(name)) >= 0:
+            # It may be cut off before that.
+            if (place := data.find(name)) >= 0 and place + distance < len(data):
                 data[place + distance] = value % 256
     elif (place := data.find(b"COMM")) >= 0:
         data[place + 8 : place + 10] = value.to_bytes(2, "big")
