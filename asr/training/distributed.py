@@ -190,19 +190,26 @@ def _wait(workers: list[Any], mistakes: Any, stop_asked: threading.Event) -> int
         connection.wait([worker.sentinel for worker in alive], timeout=0.5)
         if not mistakes.empty():
             raise UserError(mistakes.get())
-        failed = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0, STOPPED)]
-        if failed and failed[0] < 0:
+        if _failures(workers):
+            # Who was killed, which the others then fail of, comes first; they died before those failed, so
+            # that a second look finds them.
+            status = min(_failures(workers))
+            if status > 0:
+                return status
             raise UserError(
-                f"a training process was ended by signal {-failed[0]} (9: perhaps for want of memory); "
+                f"a training process was ended by signal {-status} (9: perhaps for want of memory); "
                 "go on with --resume"
             )
-        if failed:
-            return int(failed[0])
         if stop_asked.is_set():
             for worker in alive:
                 if worker.exitcode is None:
                     os.kill(worker.pid, signal.SIGINT)
     return max(int(worker.exitcode) for worker in workers)
+
+
+def _failures(workers: list[Any]) -> list[int]:
+    """Exit statuses of those that failed; negative where a signal ended one."""
+    return [worker.exitcode for worker in workers if worker.exitcode not in (None, 0, STOPPED)]
 
 
 def _work(work: Work, argument: Any, rank: int, processes: int, address: str, mistakes: Any) -> None:
