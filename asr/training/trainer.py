@@ -292,7 +292,7 @@ class Trainer:
             "infinite_losses": found["infinite"],
             "minutes": self.position.seconds / 60,
         }
-        if self.recipe.loss.consistency:
+        if self.views == 2:
             metrics["disagreement"] = found["disagreement"] / max(found["frames"], 1.0)
         if found["words"]:
             metrics["expected_wer"] = 100 * found["word_errors"] / found["words"]
