@@ -1,7 +1,7 @@
 """Variation of the training audio: speed, level, noise, reverberation, telephone band, SpecAugment.
 
-What is drawn for an utterance depends on the seed, the epoch and the utterance only, so that a run
-repeats whatever the number of processes.
+What is drawn for an utterance's waveform depends on the seed, the epoch and the utterance only, so that a
+run hears the same whatever the number of processes. The masks follow from the step and the process.
 """
 
 from dataclasses import dataclass, field
@@ -258,6 +258,6 @@ def _read_sounds(manifest: str, sample_rate: int) -> list[Tensor]:
         read_audio(entry.audio_filepath, sample_rate, entry.offset, entry.duration or None)
         for entry in read_manifest(manifest)
     ]
-    if not sounds:
-        raise UserError(f"{manifest}: holds no sounds")
+    if not sounds or not all(len(sound) for sound in sounds):
+        raise UserError(f"{manifest}: holds no sounds, or empty ones")
     return sounds

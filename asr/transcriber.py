@@ -154,7 +154,7 @@ class Transcriber:
         given = {
             key: utf8_name(str(value)) if isinstance(value, Path) else value
             for key, value in vars(self.options).items()
-            if value is not None and key not in ("settings", "threads")
+            if value is not None and key != "settings"
         }
         decoding = {"decoder": "greedy"} | self.model.config.decoding | (self.options.settings or {}) | given
         return {

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import BeamConfig
-from asr.decoding.options import DecodingOptions, beam_config, decoder_builder
+from asr.decoding.options import DecodingOptions, decoder_builder
+from asr.decoding.settings import beam_config
 from asr.decoding.trie import LexiconTrie
 from asr.lm.ngram import NGram
 from asr.manifest import evenly_spread, read_manifest

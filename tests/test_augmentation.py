@@ -21,7 +21,7 @@ from asr.augmentation import (
     synthetic_response,
 )
 from asr.errors import UserError
-from asr.noises import coloured_noise, swelling
+from asr.noises import babble, coloured_noise, swelling
 
 RATE = 16_000
 
@@ -138,6 +138,12 @@ def test_babble_is_made_of_the_voices_and_has_the_drawn_ratio(snr: float) -> Non
         assert power[(hertz % 100).minimum(100 - hertz % 100) > 10].sum() < 0.02 * power.sum()
 
 
+def test_voices_of_babble_are_equally_loud() -> None:
+    people = iter([tone(100.0, 1), 0.1 * tone(200.0, 1)])
+    power = torch.fft.rfft(babble(RATE, 2, lambda draw: next(people), draw())).abs().square()
+    assert float(power[200] / power[100]) == pytest.approx(1.0, rel=0.05)
+
+
 def test_music_is_notes_at_the_drawn_ratio() -> None:
     noise, waveform = NoiseConfig(probability=1, snr=(10.0, 10.0), music=1.0), tone(440)
     for seed in range(4):
@@ -238,6 +244,10 @@ def test_an_empty_waveform_passes() -> None:
 
 def test_a_manifest_without_sounds_is_named(tmp_path: Path) -> None:
     (tmp_path / "sounds.jsonl").write_text("")
+    (tmp_path / "empty.jsonl").write_text('{"audio_filepath": "empty.wav", "duration": 0}\n')
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
+    with pytest.raises(UserError, match=r"empty\.jsonl: holds no sounds, or empty ones"):
+        vary(tone(440), noise=NoiseConfig(probability=1, manifest=str(tmp_path / "empty.jsonl")))
     with pytest.raises(UserError, match=r"sounds\.jsonl: holds no sounds"):
         vary(tone(440), noise=NoiseConfig(probability=1, manifest=str(tmp_path / "sounds.jsonl")))
 

@@ -50,13 +50,14 @@ def decode(
         hotwords,
         rescore,
         nbest,
-        threads,
         no_speech_gate,
         pause,
     )
     for path in filter(None, (output, manifest_out)):
         check_writable(path)
-    decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
+    decoded = decode_manifest(
+        model, str(manifest), options, precision, threads or flags.cores(), batch_seconds
+    )
     lines = decoded.lines(nbest=nbest is not None and nbest > 1)
     if output is None:
         for line in lines:

@@ -52,14 +52,15 @@ def evaluate(
         hotwords,
         rescore,
         None,
-        threads,
         no_speech_gate,
         pause,
     )
     if output is not None:
         check_writable(output)
     started = time.monotonic()
-    decoded = decode_manifest(model, str(manifest), options, precision, batch_seconds)
+    decoded = decode_manifest(
+        model, str(manifest), options, precision, threads or flags.cores(), batch_seconds
+    )
     elapsed = time.monotonic() - started
     if output is not None:
         with atomic_write(output) as stream:

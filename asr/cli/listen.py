@@ -67,7 +67,6 @@ def listen(
         hotwords,
         rescore,
         None,
-        threads,
         no_speech_gate,
     )
     use_threads(threads)

@@ -123,7 +123,6 @@ def decoding_options(
     hotwords: Path | None,
     rescore: str | None,
     nbest: int | None,
-    threads: int = 0,
     no_speech_gate: bool = False,
     pause: float | None = None,
 ) -> "DecodingOptions":
@@ -139,7 +138,6 @@ def decoding_options(
         hotwords=hotwords,
         rescore=rescore,
         nbest=nbest,
-        threads=threads or cores(),
         pause=pause,
         speech_gate=False if no_speech_gate else None,
         settings={key: value for key, value in settings.items() if value is not None},

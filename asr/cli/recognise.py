@@ -48,6 +48,7 @@ def decode_manifest(
     manifest: str,
     options: DecodingOptions,
     precision: str,
+    threads: int,
     batch_seconds: float,
 ) -> Decoded:
     """Load a model and decode a manifest; unreadable utterances are named on stderr.
@@ -80,7 +81,7 @@ def decode_manifest(
             utterances,
             choose_head(model, options),
             batch_seconds,
-            options.threads,
+            threads,
             advance,
         )
         loaded.result()

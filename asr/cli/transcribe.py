@@ -156,7 +156,6 @@ def transcribe(
             hotwords,
             rescore,
             nbest,
-            threads,
             no_speech_gate,
             pause,
         )
@@ -168,7 +167,9 @@ def transcribe(
                 errors += stream_inputs(inputs, transcriber, threads, look_ahead, several=len(found) > 1)
         else:
             makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
-            errors += _run(jobs, transcriber, makers, options.threads, batch_seconds, several=len(found) > 1)
+            errors += _run(
+                jobs, transcriber, makers, threads or flags.cores(), batch_seconds, several=len(found) > 1
+            )
     if errors:
         if len(found) > 1:
             sys.stderr.write(f"asr: {len(errors)} of {len(found)} failed\n")

@@ -33,19 +33,10 @@ def tune(
     """
     from asr import tuning
     from asr.cli.progress import show_progress
-    from asr.decoding.options import (
-        NONE,
-        DecodingOptions,
-        beam_config,
-        choose_head,
-        config_for_rescoring,
-        decoder_builder,
-        phrase_pause,
-        rescoring_config,
-        write_prior,
-    )
+    from asr.decoding.options import NONE, DecodingOptions, choose_head, decoder_builder, write_prior
     from asr.decoding.phrases import PAUSE, cut_at_pauses
     from asr.decoding.prior import mean_posterior
+    from asr.decoding.settings import beam_config, config_for_rescoring, phrase_pause, rescoring_config
     from asr.errors import UserError
     from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
@@ -65,11 +56,10 @@ def tune(
     options = DecodingOptions(
         decoder="beam",
         head=head,
-        threads=threads or flags.cores(),
         pause=pause,
         settings={} if beam_size is None else {"beam_size": beam_size},
     )
-    chosen_head = choose_head(network, options)
+    chosen_head, threads = choose_head(network, options), threads or flags.cores()
     # What is missing or does not fit is told before anything is written.
     defaults["pause"] = phrase_pause(defaults, options)
     given = replace(
@@ -89,9 +79,7 @@ def tune(
         raise UserError(f"{manifest}: no utterance has a text to compare with")
     seconds = sum(utterance.duration for utterance in chosen)
     with show_progress("computing emissions", seconds, "seconds") as advance:
-        emissions, references = tuning.compute_emissions(
-            network, chosen, chosen_head, options.threads, advance
-        )
+        emissions, references = tuning.compute_emissions(network, chosen, chosen_head, threads, advance)
     for source, name in ((lm, "lm"), (lexicon, "lexicon.txt"), (rescoring_lm, "rescoring_lm")):
         if source is not None:
             tuning.install(source, folder / name)
@@ -107,7 +95,7 @@ def tune(
     config = beam_config(defaults, options)
     tokens = pause_tokens(network.tokenizers[chosen_head])
     phrases = cut_at_pauses(emissions, defaults["pause"], network.frame_shift, tokens)
-    measure = tuning.measure_with(build, config, phrases, references, options.threads)
+    measure = tuning.measure_with(build, config, phrases, references, threads)
     start = {name: getattr(config, name) for name in tuning.FIRST_STEPS}
     best = tuning.pattern_search(measure, start, tell)
     defaults |= {name: round(value, 4) for name, value in best.weights.items()}
@@ -116,7 +104,7 @@ def tune(
     config = beam_config(defaults, options)
     if rnn is not None:
         config = config_for_rescoring(config, rescoring)
-    nbests = build(config).decode_batch(phrases.emissions, threads=options.threads)
+    nbests = build(config).decode_batch(phrases.emissions, threads=threads)
     defaults.pop("rescoring", None)
     typer.echo(f"WER {best.wer:.2f} %: {_listed(best.weights)}")
     if rnn is not None:

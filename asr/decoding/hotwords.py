@@ -5,6 +5,7 @@ symbols so far are of all of them, which is taken back when the phrase breaks of
 pruned before it is complete, and what did not come about has changed nothing.
 """
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -114,6 +115,8 @@ def read_hotwords(path: str | os.PathLike[str], default_score: float) -> dict[st
             continue
         try:
             hotwords[phrase] = float(score) if score.strip() else default_score
+            if not math.isfinite(hotwords[phrase]):
+                raise ValueError
         except ValueError:
             raise UserError(
                 f"{path}: line {number}: {score.strip()!r} is not a score; write 'PHRASE<tab>5.0'"

@@ -5,14 +5,20 @@ weights, and the directory an ``lm/``, a ``lexicon.txt`` and a ``rescoring_lm/``
 replaces them, and ``none`` switches each off.
 """
 
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asr.decoding.config import BeamConfig
 from asr.decoding.phrases import PhraseDecoder
-from asr.decoding.rescoring import Rescorer, RescoringConfig, reorder
+from asr.decoding.rescoring import Rescorer, reorder
+from asr.decoding.settings import (
+    beam_config,
+    config_for_rescoring,
+    decoder_name,
+    phrase_pause,
+    rescoring_config,
+)
 from asr.decoding.speech_gate import GatedDecoder, load_gate
 from asr.errors import UserError
 from asr.transcript import Hypothesis
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
     from asr.decoding.beam import BeamDecoder
     from asr.model import AcousticModel
 
-DECODERS = ("greedy", "beam")
 NONE = "none"
 
 
@@ -42,7 +47,6 @@ class DecodingOptions:
         hotwords: File of words to favour.
         rescore: Folder of a recurrent LM that scores the n-best list anew, or ``none``.
         nbest: Hypotheses returned for each utterance.
-        threads: Batches worked on at once.
         pause: Seconds of the pauses between which an utterance is searched by itself; 0 searches it whole.
         speech_gate: False to look for words also where nobody seems to speak.
         settings: Fields of :class:`BeamConfig` that replace the tuned ones.
@@ -55,7 +59,6 @@ class DecodingOptions:
     hotwords: Path | None = None
     rescore: str | None = None
     nbest: int | None = None
-    threads: int = 1
     pause: float | None = None
     speech_gate: bool | None = None
     settings: dict[str, Any] | None = None
@@ -180,18 +183,6 @@ def choose_head(model: "AcousticModel", options: DecodingOptions) -> str:
     return next((name for name, head in heads.items() if head.units != "phones"), default)
 
 
-def beam_config(defaults: dict[str, Any], options: DecodingOptions) -> BeamConfig:
-    """Tuned settings of a model directory, with the user's in their place."""
-    known = {field.name for field in fields(BeamConfig)}
-    config = replace(BeamConfig(), **{key: value for key, value in defaults.items() if key in known})
-    wished = dict(options.settings or {})
-    if options.nbest is not None:
-        wished["nbest"] = options.nbest
-    config = replace(config, **wished)
-    config.check()
-    return config
-
-
 def load_decoder(folder: Path, model: "AcousticModel", options: DecodingOptions) -> Decoder:
     """The decoder of a model directory, behind its speech gate where it has one.
 
@@ -205,10 +196,7 @@ def load_decoder(folder: Path, model: "AcousticModel", options: DecodingOptions)
 
 def _ungated_decoder(folder: Path, model: "AcousticModel", options: DecodingOptions) -> Decoder:
     defaults = model.config.decoding
-    name = options.decoder or str(defaults.get("decoder") or "greedy")
-    if name not in DECODERS:
-        raise UserError(f"--decoder: {name!r} is not one of {', '.join(DECODERS)}")
-    if name == "greedy":
+    if decoder_name(defaults, options.decoder) == "greedy":
         _refuse_beam_options(options)
         return GreedyDecoder(model, choose_head(model, options))
 
@@ -221,18 +209,6 @@ def _ungated_decoder(folder: Path, model: "AcousticModel", options: DecodingOpti
 
     tokens = pause_tokens(model.tokenizers[choose_head(model, options)])
     return PhraseDecoder(decoder, pause, model.frame_shift, tokens, config.nbest)
-
-
-def phrase_pause(defaults: dict[str, Any], options: DecodingOptions) -> float:
-    """Seconds of the pauses at which utterances are cut for the search; 0 searches them whole.
-
-    Raises:
-        UserError: it is no number of seconds.
-    """
-    pause = defaults.get("pause", 0.0) if options.pause is None else options.pause
-    if isinstance(pause, bool) or not isinstance(pause, int | float) or not 0 <= pause < math.inf:
-        raise UserError(f"decoding.pause: {pause!r} is not a number of seconds")
-    return float(pause)
 
 
 def _beam_search(
@@ -273,21 +249,6 @@ def load_rescorer(
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     rnn = load_rnn_lm(rescoring_lm, fast_eight_bits())
     return Rescorer(rnn, NGram.load(lm), searched_weight, rescoring_config(defaults))
-
-
-def config_for_rescoring(config: BeamConfig, rescoring: RescoringConfig) -> BeamConfig:
-    """Settings of the search whose n-best list is scored anew."""
-    threshold = rescoring.threshold if config.nbest == 1 else config.nbest_threshold
-    return replace(config, nbest=max(config.nbest, rescoring.nbest), nbest_threshold=threshold)
-
-
-def rescoring_config(defaults: dict[str, Any]) -> RescoringConfig:
-    """How a model directory scores n-best lists anew."""
-    given = defaults.get("rescoring") or {}
-    unknown = set(given) - {field.name for field in fields(RescoringConfig)}
-    if unknown:
-        raise UserError(f"decoding.rescoring.{min(unknown)}: no such setting")
-    return RescoringConfig(**given)
 
 
 def _rescoring_lm(folder: Path, defaults: dict[str, Any], options: DecodingOptions) -> Path | None:

@@ -1,5 +1,6 @@
 """Rescoring of n-best lists with a recurrent language model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.errors import UserError
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
@@ -34,6 +36,19 @@ class RescoringConfig:
     nbest: int = 50
     threshold: float = 7.0
     context: int = 0
+
+    def check(self) -> None:
+        """Raise :class:`UserError` naming the first setting that makes no sense."""
+        for name, value, least, most in (
+            ("mix", self.mix, 0, 1),
+            ("lm_scale", self.lm_scale, 0, 100),
+            ("nbest", self.nbest, 1, math.inf),
+            ("threshold", self.threshold, 0, math.inf),
+            ("context", self.context, 0, math.inf),
+        ):
+            if not least <= value <= most:
+                limit = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+                raise UserError(f"decoding.rescoring.{name}: {value} must be {limit}")
 
 
 @dataclass(frozen=True)

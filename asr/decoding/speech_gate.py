@@ -12,9 +12,9 @@ Level does not matter, since features are normalised, and nothing is computed bu
 each frame. The threshold belongs to a head of a model and stands in its ``config.yaml``.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import UserError
 from asr.transcript import Hypothesis
@@ -110,19 +110,29 @@ class GatedDecoder:
         return self._decoder.decode(self.gate(emissions, lengths), lengths)
 
 
+def gate_threshold(decoding: Mapping[str, Any], head: str) -> float | None:
+    """The threshold that a model directory's section ``decoding`` has for a head, if any.
+
+    Raises:
+        UserError: it holds something else than a threshold for each head.
+    """
+    thresholds = decoding.get(SETTING) or {}
+    threshold = thresholds.get(head) if isinstance(thresholds, dict) else thresholds
+    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
+        raise UserError(f"decoding.{SETTING}.{head}: {threshold!r} is not a number")
+    return None if threshold is None else float(threshold)
+
+
 def load_gate(model: "AcousticModel", head: str, options: "DecodingOptions") -> SpeechGate | None:
-    """The gate that a model's ``decoding.speech_gate`` has for a head, unless the user does without.
+    """The gate that a model has for a head, unless the user does without.
 
     Raises:
         UserError: the configuration holds something else than a threshold for each head.
     """
-    thresholds = model.config.decoding.get(SETTING) or {}
-    threshold = thresholds.get(head) if isinstance(thresholds, dict) else thresholds
-    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
-        raise UserError(f"decoding.{SETTING}.{head}: {threshold!r} is not a number")
+    threshold = gate_threshold(model.config.decoding, head)
     if threshold is None or options.speech_gate is False:
         return None
-    return SpeechGate(float(threshold), model.frame_shift)
+    return SpeechGate(threshold, model.frame_shift)
 
 
 def fit_threshold(speech: Iterable[Sequence[Stretch]], nothing: Iterable[Sequence[Stretch]]) -> float:

@@ -9,9 +9,8 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -19,10 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from asr.augmentation import AugmentConfig
 from asr.batching import BatchingConfig
+from asr.decoding.settings import check_settings
 from asr.encoder import EncoderConfig
 from asr.errors import UserError
 from asr.frontend import FrontendConfig
 from asr.model import HeadConfig, check_heads
+from asr.training.checks import PRECISIONS, Choices, Ranges, check_values
 
 
 @dataclass
@@ -245,13 +246,12 @@ def _explain(error: Exception) -> str:
     return f"{key}: {message}" if key else message
 
 
-CHOICES = {
-    "training.precision": ("auto", "fp32", "bf16"),
-    "schedule.kind": ("cosine", "linear", "plateau"),
-    "frontend.cmvn": ("utterance", "fixed"),
-}
-RANGES = {
+CHOICES: Choices = {"training.precision": PRECISIONS, "frontend.cmvn": ("utterance", "fixed")}
+RANGES: Ranges = {
+    "data.dev_utterances": (0, math.inf),
     "frontend.mel_bins": (1, math.inf),
+    "frontend.window": (0.001, 1),
+    "frontend.hop": (0.001, 1),
     "augment.gain_probability": (0, 1),
     "augment.telephone": (0, 1),
     "augment.vocal_tract": (0, 0.5),
@@ -260,10 +260,17 @@ RANGES = {
     "augment.noise.babble": (0, 1),
     "augment.noise.music": (0, 1),
     "augment.reverberation.probability": (0, 1),
+    "augment.reverberation.rt60": (0, 10),
     "augment.spec_augment.probability": (0, 1),
+    "augment.spec_augment.frequency_masks": (0, math.inf),
+    "augment.spec_augment.frequency_width": (0, math.inf),
+    "augment.spec_augment.time_masks": (0, math.inf),
+    "augment.spec_augment.time_width": (0, math.inf),
     "augment.spec_augment.time_share": (0, 1),
     "augment.spec_augment.time_warp": (0, math.inf),
     "batching.max_seconds": (1, math.inf),
+    "batching.jitter": (0, math.inf),
+    "loss.ahead": (1, math.inf),
     "loss.non_finite_limit": (1, math.inf),
     "loss.ctc_share": (0, math.inf),
     "loss.consistency": (0, math.inf),
@@ -271,46 +278,30 @@ RANGES = {
     "loss.word_errors.beam_size": (1, math.inf),
     "loss.word_errors.nbest": (2, math.inf),
     "loss.word_errors.posterior_scale": (0.001, math.inf),
-    "optimizer.lr": (0, math.inf),
-    "optimizer.average": (0, 1),
-    "optimizer.accumulate": (1, math.inf),
-    "schedule.epochs": (0, math.inf),
-    "schedule.steps": (0, math.inf),
-    "schedule.minutes": (0, math.inf),
-    "schedule.hold": (0, 1),
-    "schedule.factor": (0, 1),
-    "schedule.patience": (1, math.inf),
+    "training.seed": (0, 2**32),
     "training.processes": (0, math.inf),
     "training.evaluate_every": (0.001, math.inf),
+    "training.checkpoint_minutes": (0, math.inf),
+    "training.keep": (1, math.inf),
 }
-
-
-def _value(recipe: Recipe, key: str) -> Any:
-    return reduce(getattr, key.split("."), cast(Any, recipe))
 
 
 def _check(recipe: Recipe) -> None:
     """Raise :class:`UserError` for the first value that makes no sense."""
-    recipe.encoder.check()
-    check_heads(recipe.all_heads(), recipe.encoder.layers)
-    for key, allowed in CHOICES.items():
-        value = _value(recipe, key)
-        if value not in allowed:
-            raise UserError(f"{key}: {value!r} is not one of {', '.join(allowed)}")
-    for key, (lowest, highest) in RANGES.items():
-        number = _value(recipe, key)
-        if not lowest <= number <= highest:
-            limit = f"at least {lowest}" if highest == math.inf else f"from {lowest} to {highest}"
-            raise UserError(f"{key}: {number} must be {limit}")
-    if recipe.frontend.high_frequency > recipe.frontend.sample_rate / 2:
-        raise UserError("frontend.high_frequency: must be at most half of frontend.sample_rate")
     if not recipe.data.train or not all(source.manifest for source in recipe.data.train):
         raise UserError("data.train must list at least one manifest")
-    schedule, shares = recipe.schedule, [source.share for source in recipe.data.train]
-    if sum(bool(length) for length in (schedule.epochs, schedule.steps, schedule.minutes)) != 1:
-        raise UserError("schedule needs exactly one of epochs, steps and minutes")
+    recipe.encoder.check()
+    check_heads(recipe.all_heads(), recipe.encoder.layers)
+    check_values(recipe, CHOICES, RANGES)
+    if recipe.frontend.high_frequency > recipe.frontend.sample_rate / 2:
+        raise UserError("frontend.high_frequency: must be at most half of frontend.sample_rate")
+    shares = [source.share for source in recipe.data.train]
     if any(shares) and (not all(shares) or abs(sum(shares) - 1) > 1e-3):
         raise UserError("the shares of data.train must be given for all and add up to 1")
+    if not recipe.data.dev and (recipe.schedule.kind == "plateau" or recipe.schedule.stop_after):
+        raise UserError("schedule: plateau and stop_after look at the error on data.dev, which is not given")
+    if recipe.heads and recipe.tokenizer != HeadConfig():
+        raise UserError("tokenizer: describes a single head; beside heads it has no meaning")
     for name, head in recipe.all_heads().items():
         if head.units == "phones" and not head.lexicon:
             raise UserError(f"heads.{name}: phones need a lexicon (heads.{name}.lexicon)")
@@ -322,6 +313,4 @@ def _check(recipe: Recipe) -> None:
         raise UserError("loss.consistency: views warped in time cannot agree; set time_warp to 0")
     if recipe.loss.word_errors.weight and not recipe.loss.word_errors.model:
         raise UserError("loss.word_errors.model: name a model directory with a language model and a lexicon")
-    decoded = recipe.decoding.get("head")
-    if decoded and decoded not in recipe.all_heads():
-        raise UserError(f"decoding.head: {decoded!r} is not one of {', '.join(recipe.all_heads())}")
+    check_settings(recipe.decoding, recipe.all_heads())

@@ -1,8 +1,8 @@
 """Consistency regularisation of CTC (Yao et al. 2025, "CR-CTC: consistency regularization on CTC").
 
-Every utterance goes through the network twice, with other voices, masks and dropout. Besides the loss of
-each of these views there is that of their disagreement: what is masked in one is to be heard from what
-surrounds it, as the other view hears it.
+Every utterance goes through the network twice, with other voices, masks and dropout (that of the recurrent
+weights, one mask a batch, is the same). Besides the loss of each of these views there is that of their
+disagreement: what is masked in one is to be heard from what surrounds it, as the other view hears it.
 """
 
 from dataclasses import replace

@@ -87,9 +87,14 @@ class AudioStore:
 def build_audio_cache(utterances: Sequence[Utterance], sample_rate: int, folder: Path) -> Path:
     """Decode utterances once into one file of 16-bit samples; free where that file exists.
 
-    The file's name follows from the utterances, so another selection makes another file.
+    The file's name follows from the utterances and from the size and time of their files, so another
+    selection, or a recording that has changed, makes another file.
     """
-    names = [f"{item.audio_filepath} {item.offset} {item.duration}" for item in utterances]
+    files = {item.audio_filepath: _size_and_time(item.audio_filepath) for item in utterances}
+    names = [
+        f"{item.audio_filepath} {files[item.audio_filepath]} {item.offset} {item.duration}"
+        for item in utterances
+    ]
     key = hashlib.sha256("\n".join([str(sample_rate), *names]).encode()).hexdigest()[:16]
     path = folder / f"{key}.int16"
     if path.exists() and path.with_suffix(".json").exists():
@@ -111,6 +116,14 @@ def build_audio_cache(utterances: Sequence[Utterance], sample_rate: int, folder:
     with atomic_write(path.with_suffix(".json")) as stream:
         json.dump(offsets, stream)
     return path
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return 0, 0  # reading it tells what is wrong
+    return status.st_size, status.st_mtime_ns
 
 
 class TrainingData:
@@ -202,7 +215,8 @@ class TrainingData:
         for item in items:
             waveform, is_noise = self._hear(item, epoch)
             waveforms.append(waveform)
-            texts.append("" if is_noise else self.utterances[item.index].text or "")
+            text = "" if is_noise else self.utterances[item.index].text or ""
+            texts.append(" ".join(text.split()))
             for name, labels in self._targets.items():
                 targets[name].append([] if is_noise else labels[item.index])
         padded, lengths = pad(waveforms)

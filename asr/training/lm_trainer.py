@@ -15,14 +15,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
+from asr.encoder import CELLS
 from asr.errors import UserError
 from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, pad_sentences, save_rnn_lm
 from asr.training.checkpoint import load_checkpoint, refuse_second_run, save_checkpoint
+from asr.training.checks import PRECISIONS, Choices, Ranges, check_values
 from asr.training.config import OptimizerConfig, ScheduleConfig
 from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, launch
 from asr.training.lm_data import Text, frequent_words
 from asr.training.network import training_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
+from asr.training.position import Position
 
 
 @dataclass
@@ -72,33 +75,42 @@ def load_lm_recipe(path: Path, overrides: list[str]) -> LMRecipe:
                 OmegaConf.structured(LMRecipe), OmegaConf.create(content), OmegaConf.from_dotlist(overrides)
             )
         )
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, TypeError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: {str(error).strip().splitlines()[0]}") from error
     assert isinstance(recipe, LMRecipe)
-    if not recipe.data.train or not recipe.data.dev:
-        raise UserError(f"{path}: data.train and data.dev must name texts")
-    if (
-        recipe.schedule.kind == "plateau"
-        or bool(recipe.schedule.epochs) + bool(recipe.schedule.steps) + bool(recipe.schedule.minutes) != 1
-    ):
-        raise UserError(f"{path}: schedule needs one of epochs, steps and minutes, and kind cosine or linear")
-    if recipe.optimizer.accumulate != 1 or recipe.schedule.stop_after:
-        raise UserError(f"{path}: optimizer.accumulate and schedule.stop_after are not for language models")
-    for key, least in (("batch_words", 1), ("evaluate_every", 1), ("processes", 0)):
-        if getattr(recipe, key) < least:
-            raise UserError(f"{path}: {key}: must be at least {least}")
+    try:
+        _check(recipe)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return recipe
 
 
-@dataclass
-class LMPosition:
-    """Where a run is: steps done, epoch under way, batches of it done and in all, seconds spent."""
+CHOICES: Choices = {
+    "schedule.kind": ("cosine", "linear"),
+    "precision": PRECISIONS,
+    "model.cell": tuple(CELLS),
+}
+RANGES: Ranges = {
+    "data.vocabulary_size": (4, math.inf),
+    "model.layers": (1, math.inf),
+    "model.hidden_size": (1, math.inf),
+    "model.embedding_size": (1, math.inf),
+    "model.dropout": (0, 0.999999),
+    "model.cutoffs": (1, math.inf),
+    "batch_words": (1, math.inf),
+    "evaluate_every": (1, math.inf),
+    "processes": (0, math.inf),
+    "seed": (0, 2**32),
+}
 
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    batches: int = 1
-    seconds: float = 0.0
+
+def _check(recipe: LMRecipe) -> None:
+    """Raise :class:`UserError` for the first value that makes no sense."""
+    check_values(recipe, CHOICES, RANGES)
+    if not recipe.data.train or not recipe.data.dev:
+        raise UserError("data.train and data.dev must name texts")
+    if recipe.optimizer.accumulate != 1 or recipe.schedule.stop_after:
+        raise UserError("optimizer.accumulate and schedule.stop_after are not for language models")
 
 
 def initialise_from(model: RNNLM, source: str) -> None:
@@ -186,7 +198,7 @@ class LMTrainer:
         self.model.precision = training_precision(recipe.precision, self.ranks.device)
         # Words, seconds and wishes to stop are summed over the processes behind the gradient.
         self.optimisation = Optimisation(self.model, recipe.optimizer, statistics=3)
-        self.position = LMPosition()
+        self.position = Position()
         self.started = self.spoken = 0.0
         self.heard = 0
 
@@ -207,7 +219,7 @@ class LMTrainer:
         self.spoken = time.monotonic()
         self.started = self.spoken - self.position.seconds
         with heed_stop() as stop_asked:
-            while self._progress() < 1:
+            while self.position.progress(self.recipe.schedule) < 1:
                 self._train_epoch(stop_asked)
         self._keep()
 
@@ -217,14 +229,14 @@ class LMTrainer:
             tensors, state = found
             if not self.optimisation.restore(tensors):
                 raise UserError(f"{self.folder}: its checkpoint is of another network")
-            self.position = LMPosition(**state)
+            self.position = Position(**state)
         self.ranks.check_resumed(self.position.step, self.folder)
 
     def _train_epoch(self, stop_asked: threading.Event) -> None:
         position, seed = self.position, self.recipe.seed
         draw = np.random.default_rng((seed, position.epoch))
         batches = list(self.text.batches(draw.permutation(len(self.text)), self.recipe.batch_words))
-        position.batches = len(batches)
+        position.plan(len(batches))
         for number in draw.permutation(len(batches))[position.batch :]:
             torch.manual_seed((seed * 1_000_003 + position.step) * 1_009 + self.ranks.rank)
             stopping = self._step(batches[number], stop_asked.is_set())
@@ -232,10 +244,9 @@ class LMTrainer:
                 self._keep()
             if stopping:
                 raise Stopped
-            if self._progress() >= 1:
+            if self.position.progress(self.recipe.schedule) >= 1:
                 return
-        position.epoch += 1
-        position.batch = 0
+        position.end_epoch()
 
     def _step(self, batch: NDArray[np.int64], stop_asked: bool) -> bool:
         """Learn from a batch, of which each process has a part; whether a process was asked to stop."""
@@ -252,7 +263,8 @@ class LMTrainer:
         ranks.sum(flat.buffer)
         words, seconds, stopping = flat.statistics.tolist()
         flat.gradient.div_(words)
-        factor = learning_rate_factor(self.recipe.schedule, position.step, self._progress())
+        schedule = self.recipe.schedule
+        factor = learning_rate_factor(schedule, position.step, position.progress(schedule))
         rate = self.recipe.optimizer.lr * factor
         if not math.isfinite(self.optimisation.update(rate, position.step)):
             raise UserError(f"step {position.step}: the gradient is not finite; lower optimizer.lr")
@@ -277,14 +289,9 @@ class LMTrainer:
         )
         now = time.monotonic()
         speed = self.heard / max(1e-9, now - self.spoken)
-        done = f"{self._progress():4.0%} step {self.position.step}"
+        done = f"{self.position.progress(self.recipe.schedule):4.0%} step {self.position.step}"
         self.say(f"{done}: perplexity {measured:.1f}, {speed:.0f} words/s")
         self.heard, self.spoken = 0, now
-
-    def _progress(self) -> float:
-        position = self.position
-        epochs = position.epoch + position.batch / position.batches
-        return self.recipe.schedule.progress(epochs, position.step, position.seconds)
 
 
 def _say_nothing(line: str) -> None:

@@ -57,6 +57,8 @@ class Pretrainer(Trainer):
             return
         device = self.ranks.device
         features, lengths = self.model.frontend(batch.waveforms.to(device), batch.lengths.to(device))
+        if not lengths.any():
+            return
         # What is forecast keeps the time of what is heard, but has no holes.
         features = self.spec_augment.warp(self.vocal_tract(features), lengths)
         heard = self.spec_augment.mask(features, lengths)
@@ -71,8 +73,7 @@ class Pretrainer(Trainer):
         """Mean error of the averaged weights on the development set; the best are kept."""
         with self.average.swapped_in(self.flat.values):
             error = self._development_error()
-            if self._improves(error) and self.ranks.is_main:
-                self._save_model(self.folder / "model", {HEAD: error})
+            self._keep(error, self._improves(error), {HEAD: error})
         if self.reporter is not None:
             line = f"epoch {self.position.epoch + 1} step {self.position.step}: error {error:.4f}"
             metrics = {"step": self.position.step, "epoch": self.position.epoch + 1, "error": error}

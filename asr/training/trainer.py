@@ -33,6 +33,7 @@ from asr.training.evaluation import DevelopmentSet
 from asr.training.network import build_model, initialise_from, training_precision
 from asr.training.objective import Objective
 from asr.training.optimizer import Optimisation, learning_rate_factor
+from asr.training.position import Position
 from asr.training.reporter import Reporter
 from asr.vocal_tract import VocalTract
 
@@ -44,24 +45,16 @@ STATISTICS = (
 
 
 @dataclass
-class Position:
-    """Where a run is; all of it is in a checkpoint.
+class TrainerPosition(Position):
+    """What else a checkpoint holds.
 
     Attributes:
-        step: Optimizer steps done.
-        epoch: Epoch under way, from 0.
-        batch: Batches of it that are done.
-        seconds: Time spent training, in seconds, over all sessions.
         best: Lowest error rate so far (percent).
         unimproved: Evaluations since then.
         plateau: Factor of the learning rate that the plateau schedule has reached.
         skipped: Steps without a finite gradient; ``skipped_in_a_row`` of them just now.
     """
 
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    seconds: float = 0.0
     best: float = float("inf")
     unimproved: int = 0
     plateau: float = 1.0
@@ -103,8 +96,7 @@ class Trainer:
         self.counted = {name: number for number, name in enumerate([*names, *STATISTICS])}
         self.optimisation = Optimisation(self.model, recipe.optimizer, len(self.counted))
         self.flat, self.average = self.optimisation.flat, self.optimisation.average
-        self.position = Position()
-        self.epoch_size = 1
+        self.position = TrainerPosition()
         self.reporter: Reporter | None = None
         self.stop_asked = threading.Event()
         self.started = self.checkpoint_at = self.reported_at = 0.0
@@ -138,7 +130,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         position = self.position
         plan = self._plan(position.epoch)
-        self.epoch_size = len(plan)
+        position.plan(len(plan), self.recipe.optimizer.accumulate)
         evaluate_at = self._evaluation_points()
         batches = self._batches(plan[position.batch :])
         accumulated = 0
@@ -161,8 +153,7 @@ class Trainer:
                     return
                 if time.monotonic() - self.checkpoint_at > 60 * self.recipe.training.checkpoint_minutes:
                     self._checkpoint()
-        position.epoch += 1
-        position.batch = 0
+        position.end_epoch()
 
     def _backward(self, batch: Batch) -> None:
         """Add the gradient and the statistics of this process's part of a batch to the buffer."""
@@ -255,7 +246,7 @@ class Trainer:
         partial.rename(whole)
         if improved:
             self._save_model(self.folder / "model", rates)
-        for worse in sorted(models.iterdir())[max(1, self.recipe.training.keep) :]:
+        for worse in sorted(models.iterdir())[self.recipe.training.keep :]:
             shutil.rmtree(worse)
 
     def _save_model(self, folder: Path, rates: dict[str, Any]) -> None:
@@ -265,7 +256,7 @@ class Trainer:
             "manifests": ["/".join(Path(source.manifest).parts[-2:]) for source in self.recipe.data.train],
             "hours": round(float(self.data.durations.sum()) / 3600, 2),
             "steps": position.step,
-            "epochs": round(position.epoch + position.batch / self.epoch_size, 2),
+            "epochs": round(position.epoch + position.batch / position.batches, 2),
             "minutes": round(position.seconds / 60, 1),
             "development": rates,
         }
@@ -359,17 +350,15 @@ class Trainer:
         every, epoch = self.recipe.training.evaluate_every, self.position.epoch
         # A little more, since three times a third may be less than one.
         before, until = (math.floor(epochs / every + 1e-6) for epochs in (epoch, epoch + 1))
-        points = [(number * every - epoch) * self.epoch_size for number in range(before + 1, until + 1)]
+        points = [(number * every - epoch) * self.position.batches for number in range(before + 1, until + 1)]
         # A step may take several batches; the last one of an epoch takes what is left.
         accumulate = self.recipe.optimizer.accumulate
         steps = [max(1, math.ceil(round(point) / accumulate)) for point in points]
-        return {min(step * accumulate, self.epoch_size) for step in steps}
+        return {min(step * accumulate, self.position.batches) for step in steps}
 
     def _progress(self) -> float:
         """Fraction of the run that is done."""
-        position = self.position
-        epochs = position.epoch + position.batch / self.epoch_size
-        return self.recipe.schedule.progress(epochs, position.step, position.seconds)
+        return self.position.progress(self.recipe.schedule)
 
     def _is_over(self) -> bool:
         patience = self.recipe.schedule.stop_after
@@ -401,10 +390,7 @@ class Trainer:
         tensors, state = found
         if not self.optimisation.restore(tensors):
             raise UserError(f"{self.folder}: its checkpoint is of another network; --output another folder")
-        self.position = Position(**state)
-        self.epoch_size = len(self._plan(self.position.epoch))
-        if self.position.batch == self.epoch_size:
-            self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+        self.position = TrainerPosition(**state)
 
 
 def _describe(model: Model, head: str, result: Score) -> str:

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.decoding.beam import NBest
-from asr.decoding.options import DecodingOptions, beam_config, decoder_builder, load_rescorer
+from asr.decoding.options import DecodingOptions, decoder_builder, load_rescorer
+from asr.decoding.settings import beam_config
 from asr.errors import UserError
 from asr.loss import ctc_loss
 from asr.model import Model, find_model, read_config

@@ -50,6 +50,7 @@ def test_broken_hotword_files_are_named(tmp_path):
     path = tmp_path / "hotwords.txt"
     with pytest.raises(UserError, match="cannot read"):
         read_hotwords(path, 5.0)
-    path.write_text("MARLEY\tmuch\n")
-    with pytest.raises(UserError, match=r"line 1: 'much'"):
-        read_hotwords(path, 5.0)
+    for score in ("much", "inf", "nan"):
+        path.write_text(f"MARLEY\t{score}\n")
+        with pytest.raises(UserError, match=rf"line 1: '{score}' is not a score"):
+            read_hotwords(path, 5.0)

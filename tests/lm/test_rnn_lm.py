@@ -1,6 +1,7 @@
 """Recurrent language models: probabilities, training, resuming, storing."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,31 @@ def recipe(tmp_path: Path) -> Path:
         "batch_words: 200\nevaluate_every: 30\nprecision: fp32\n"
     )
     return tmp_path / "lm.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("precision=fp16", "precision: 'fp16' is not one of auto, fp32, bf16"),
+        ("schedule.kind=linaer", "schedule.kind: 'linaer' is not one of cosine, linear"),
+        ("schedule.kind=plateau", "schedule.kind: 'plateau' is not one of cosine, linear"),
+        ("optimizer.average=3", "optimizer.average: 3.0 must be from 0 to 1"),
+        ("optimizer.lr=-1", "optimizer.lr: -1.0"),
+        ("data.vocabulary_size=-1", "data.vocabulary_size: -1"),
+        ("model.embedding_size=0", "model.embedding_size: 0"),
+        ("model.cell=tree", "model.cell: 'tree' is not one of rnn, lstm, gru"),
+        ("seed=-1", "seed: -1"),
+    ],
+)
+def test_a_mistake_in_a_recipe_names_its_key(recipe: Path, change: str, named: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"{recipe}: {named}")):
+        load_lm_recipe(recipe, [change])
+
+
+def test_a_recipe_that_is_a_list_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "lm.yaml").write_text("- data\n")
+    with pytest.raises(UserError, match=r"lm\.yaml: ."):
+        load_lm_recipe(tmp_path / "lm.yaml", [])
 
 
 def test_it_learns_a_language_that_can_be_foreseen(recipe: Path, tmp_path: Path) -> None:

@@ -66,6 +66,16 @@ def test_a_run_brings_its_views_together(train: Train) -> None:
     assert "disagreement" not in train("one view", *plain).log()[-1]
 
 
+@pytest.mark.parametrize("drawn", ["augment.spec_augment.probability=1", "augment.vocal_tract=0.3"])
+def test_the_views_are_drawn_apart(train: Train, drawn: str) -> None:
+    """Without dropout they differ in what is done to their features, and in nothing else."""
+    plain = ("schedule.steps=20", "data.dev=''", "encoder.dropout=0", "loss.consistency=1e-9")
+    same = train("same", *plain, "augment.spec_augment.probability=0")
+    apart = train("apart", *plain, "augment.spec_augment.probability=0", drawn)
+    assert same.log()[-1]["disagreement"] == pytest.approx(0, abs=1e-6)
+    assert apart.log()[-1]["disagreement"] > 5e-5
+
+
 def test_views_that_are_warped_in_time_are_refused(recipe_file: Path) -> None:
     with pytest.raises(UserError, match=r"loss\.consistency: views warped in time"):
         load_recipe(recipe_file, ["loss.consistency=0.2", "augment.spec_augment.time_warp=5"])

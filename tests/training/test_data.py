@@ -1,11 +1,14 @@
 """Manifests to batches: what is dropped and why, and what every process gets."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from asr.batching import Item, plan_epoch, share_of
@@ -192,6 +195,22 @@ def test_where_noise_is_all_there_is_to_hear_nothing_is_to_be_written(recipe_fil
     assert again.texts == batch.texts
 
 
+def test_nobody_speaks_where_noise_is_all_there_is(recipe_file: Path) -> None:
+    data = load(load_recipe(recipe_file, [*PLAIN, "augment.noise={alone: 1, babble: 0.5, music: 0.2}"]))
+    data.augmentation._voice = lambda draw: pytest.fail("somebody speaks")
+    batch = data.load([Item(0, copy, 1.0, 1.0) for copy in range(20)], 1)
+    assert not any(batch.texts)
+
+
+def test_references_have_single_spaces_whatever_the_manifest_has(
+    recipe_file: Path, clips: Path, tmp_path: Path
+) -> None:
+    first, second = entries(clips)[:2]
+    manifest = write(tmp_path / "m.jsonl", [first | {"text": " A  B\t"}, second | {"text": "C"}])
+    data = load(load_recipe(recipe_file, [f"data.train=[{{manifest: {manifest}}}]"]))
+    assert data.load([Item(0, 0, 1.0, 1.0), Item(1, 0, 1.0, 1.0)], 1).texts == ["A B", "C"]
+
+
 def test_babble_is_of_the_training_data(recipe_file: Path) -> None:
     overrides = [*PLAIN, "augment.noise={probability: 1, babble: 1, snr: [0, 0]}"]
     data = load(load_recipe(recipe_file, overrides))
@@ -230,6 +249,17 @@ def test_the_cache_holds_what_the_files_hold(
     again = AudioStore(utterances, 16_000, str(tmp_path / "cache"))
     assert torch.equal(again[3], cached[3])
     AudioStore([], 16_000, str(tmp_path / "cache"))
+
+
+def test_the_cache_does_not_hold_what_a_file_held_before(clips: Path, tmp_path: Path) -> None:
+    (utterance, *_) = read_manifest(clips)
+    path = tmp_path / "changing.wav"
+    utterance = replace(utterance, audio_filepath=str(path), offset=0.0, duration=0.5)
+    for value in (0.1, 0.5):
+        soundfile.write(path, np.full(8000, value), 16_000)
+        os.utime(path, (0, value))
+        stored = AudioStore([utterance], 16_000, str(tmp_path / "cache"))[0]
+        assert float(stored.mean()) == pytest.approx(value, abs=1e-3)
 
 
 def test_a_file_that_cannot_be_read_leaves_no_half_cache(

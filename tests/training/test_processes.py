@@ -24,7 +24,7 @@ from asr.training.distributed import launch
 # Nothing is drawn at random, and the rate does not depend on how long the run will be.
 STEADY = (
     *("encoder.dropout=0", "augment.speed=[1.0]", "augment.spec_augment.probability=0", "data.dev=''"),
-    *("schedule.kind=plateau", "training.evaluate_every=1000000", "optimizer.lr=1e-3", "optimizer.clip=0"),
+    *("schedule.hold=1", "training.evaluate_every=1000000", "optimizer.lr=1e-3", "optimizer.clip=0"),
 )
 # Seconds until what does not come counts as a failure: a busy machine is none.
 PATIENCE = 600.0

@@ -68,6 +68,27 @@ def whole() -> dict[str, Finished]:
     return {}
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 2), (3, 1)])
+def test_a_run_that_goes_on_with_other_batches_does_the_rest_of_its_epoch(
+    train: Train, monkeypatch: pytest.MonkeyPatch, before: float, after: float
+) -> None:
+    """Less memory than was thought is a reason to go on with smaller batches."""
+    epoch = ("schedule.steps=0", "schedule.epochs=1", "data.dev=''", "optimizer.accumulate=1")
+    sizes = {size: train(f"of {size}", *epoch, f"batching.max_seconds={size}") for size in (before, after)}
+    number = {size: run.position["batches"] for size, run in sizes.items()}
+    assert number[before] != number[after]
+    take_step = trainer.Trainer._step
+    half = max(1, number[before] // 2)
+    monkeypatch.setattr(trainer.Trainer, "_step", lambda self: take_step(self) or self.position.step == half)
+    with pytest.raises(SystemExit):
+        train("run", *epoch, f"batching.max_seconds={before}")
+    monkeypatch.undo()
+    resumed = train("run", *epoch, f"batching.max_seconds={after}", resume=True)
+    done = half * number[after] // number[before]
+    assert resumed.position["step"] == half + number[after] - done
+    assert 0 < number[after] - done < number[after]
+
+
 @pytest.mark.parametrize(
     "deaths",
     [

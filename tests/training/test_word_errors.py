@@ -4,14 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jiwer
+import numpy as np
 import pytest
 import torch
 from finished import Train
 from torch import Tensor
 
+from asr.decoding.rescoring import rescore, score_words
 from asr.errors import UserError
 from asr.lm.arpa import read_arpa
-from asr.lm.rnn import RNNLM, RNNLMConfig, save_rnn_lm
+from asr.lm.ngram import NGram
+from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, save_rnn_lm
 from asr.manifest import read_manifest
 from asr.model import HeadConfig, Model, save_network
 from asr.tokenizer import BLANK, PhoneTokenizer
@@ -121,6 +125,21 @@ def test_the_recurrent_model_has_its_say_in_what_is_expected(
     logits, lengths = logits_of(1, 5), torch.tensor([5])
     plain, mixed = (float(each(logits, lengths, ["A B"])) for each in (with_ngram, rescored))
     assert abs(plain - mixed) > 0.01
+
+
+def test_readings_are_as_likely_as_rescoring_finds_them(
+    rescored: WordErrors, searched: WordErrorsConfig
+) -> None:
+    logits, lengths = logits_of(1, 5), torch.tensor([5])
+    (found,) = rescored._decoder.search_batch(logits.log_softmax(-1), lengths)
+    folder, weight = Path(searched.model), rescored._decoder.config.lm_weight
+    recurrent, ngram = load_rnn_lm(folder / "rescoring_lm"), NGram.load(folder / "lm")
+    (words,) = score_words([found.texts], recurrent, ngram)
+    scores = 0.6 * np.asarray(rescore(found.scores, words, weight, mix=0.7, lm_scale=1.5))
+    share = np.exp(scores - np.logaddexp.reduce(scores))
+    wrong = [jiwer.process_words("A B", text) for text in found.texts]
+    errors = [each.substitutions + each.deletions + each.insertions for each in wrong]
+    assert float(rescored(logits, lengths, ["A B"])) == pytest.approx(float(share @ errors), rel=1e-3)
 
 
 def test_a_smaller_scale_makes_what_is_not_the_best_count_for_more(

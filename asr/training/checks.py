@@ -1,0 +1,62 @@
+"""What the values of recipes may be, beyond their types."""
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+from asr.errors import UserError
+
+Choices = dict[str, Sequence[str]]
+Ranges = dict[str, tuple[float, float]]
+
+#: Of the sections that acoustic and language models have both.
+SHARED_CHOICES: Choices = {"schedule.kind": ("cosine", "linear", "plateau")}
+SHARED_RANGES: Ranges = {
+    "optimizer.lr": (0, math.inf),
+    "optimizer.betas": (0, 0.999999),
+    "optimizer.weight_decay": (0, math.inf),
+    "optimizer.clip": (0, math.inf),
+    "optimizer.accumulate": (1, math.inf),
+    "optimizer.average": (0, 1),
+    "schedule.epochs": (0, math.inf),
+    "schedule.steps": (0, math.inf),
+    "schedule.minutes": (0, math.inf),
+    "schedule.warmup": (0, math.inf),
+    "schedule.hold": (0, 1),
+    "schedule.final": (0, 1),
+    "schedule.factor": (0, 1),
+    "schedule.patience": (1, math.inf),
+    "schedule.stop_after": (0, math.inf),
+}
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def check_values(recipe: Any, choices: Choices, ranges: Ranges) -> None:
+    """Check the values of a recipe, and that its schedule says how long the run is.
+
+    Args:
+        recipe: Dataclasses within dataclasses.
+        choices: What the value of each key may be.
+        ranges: The least and the greatest that each number, or each of several, may be.
+
+    Raises:
+        UserError: naming the first key whose value makes no sense.
+    """
+    for key, allowed in (SHARED_CHOICES | choices).items():
+        value = _value(recipe, key)
+        if value not in allowed:
+            raise UserError(f"{key}: {value!r} is not one of {', '.join(allowed)}")
+    for key, (lowest, highest) in (SHARED_RANGES | ranges).items():
+        value = _value(recipe, key)
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if not lowest <= number <= highest:
+                limit = f"at least {lowest}" if highest == math.inf else f"from {lowest} to {highest}"
+                raise UserError(f"{key}: {number} must be {limit}")
+    schedule = recipe.schedule
+    if sum(bool(length) for length in (schedule.epochs, schedule.steps, schedule.minutes)) != 1:
+        raise UserError("schedule needs exactly one of epochs, steps and minutes")
+
+
+def _value(recipe: Any, key: str) -> Any:
+    return reduce(getattr, key.split("."), recipe)
