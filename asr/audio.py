@@ -7,6 +7,7 @@ samples that came.
 """
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -35,6 +36,11 @@ MAX_AMPLITUDE = 2.0**16
 # Silence in FLAC takes the least room: 65,535 samples in a frame of a dozen bytes.
 MAX_SAMPLES_PER_BYTE = 8_192
 BLOCK_SAMPLES = 1 << 16
+# What libsndfile's log says of a chunk of samples whose size is not what its header says.
+_CORRECTED = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
+# A program that cannot know how much will come writes the greatest number there is, or none.
+ENDLESS = 0x7FFF_F000
+_MP3_HEAD = 1 << 14
 # In a folder only files that are called like audio or video; a file that is named itself may be called
 # anything.
 SUFFIXES = frozenset(
@@ -75,12 +81,20 @@ class AudioReader:
     Attributes:
         name: For messages.
         info: What the header says.
+        promised: Samples that should come, where what holds them says so.
         damage: Why reading ended before the end, if it did.
     """
 
-    def __init__(self, name: str, info: AudioInfo, read: Callable[[int], np.ndarray]) -> None:
+    def __init__(
+        self,
+        name: str,
+        info: AudioInfo,
+        read: Callable[[int], np.ndarray],
+        promised: int | None = None,
+    ) -> None:
         self.name = name
         self.info = info
+        self.promised = promised
         self.damage = ""
         self._read = read
 
@@ -103,6 +117,9 @@ class AudioReader:
             if len(block):
                 total += len(block)
                 yield clean(block)
+            if not len(block) and self.promised is not None and total < self.promised:
+                came, promised = (samples / self.info.sample_rate for samples in (total, self.promised))
+                self.damage = f"cut off after {came:.1f} s of {promised:.1f} s"
             if not len(block) or self.damage:
                 return
 
@@ -153,7 +170,10 @@ def open_audio(source: Source, raw: RawFormat | None = None, offset: float = 0.0
             if offset:
                 _seek(sound, name, round(offset * rate))
             info = AudioInfo(_samples(sound, path) / rate, rate, channels)
-            yield AudioReader(name, info, lambda samples: _read_sound(sound, samples))
+            promised = _promised(sound, path)
+            if promised is not None:
+                promised -= round(offset * rate)
+            yield AudioReader(name, info, lambda samples: _read_sound(sound, samples), promised)
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
@@ -253,6 +273,23 @@ def _samples(sound: soundfile.SoundFile, path: str) -> float:
     return max(sound.frames, 0) if possible else float("nan")
 
 
+def _promised(sound: soundfile.SoundFile, path: str) -> int | None:
+    """Samples that a header counts, which are fewer where a file was cut off; None where it does not say.
+
+    libsndfile corrects what the headers of WAVE and AIFF say, of which its log tells. In an MP3 an encoder's
+    own frame counts them; without it their number is but a guess.
+    """
+    if sound.format == "MP3":
+        with Path(path).open("rb") as stream:
+            head = stream.read(_MP3_HEAD)
+        return sound.frames if b"Xing" in head or b"Info" in head else None
+    if found := _CORRECTED.search(sound.extra_info):
+        said, came = int(found[1]), int(found[2])
+        if came and said < ENDLESS:
+            return round(sound.frames * said / came)
+    return None
+
+
 def _read_sound(sound: soundfile.SoundFile, samples: int) -> np.ndarray:
     # A failing read does not say how much it gave; NaN marks what it left untouched.
     block = np.full((samples, sound.channels), np.nan, np.float32)
@@ -265,11 +302,7 @@ def _read_sound(sound: soundfile.SoundFile, samples: int) -> np.ndarray:
 
 
 def _seek(sound: soundfile.SoundFile, name: str, sample: int) -> None:
-    if sample > sound.frames:
-        ends = sound.frames / sound.samplerate
-        raise UserError(
-            f"{name}: ends at {ends:g} s, before the part that begins at {sample / sound.samplerate:g} s"
-        )
+    check_begin(name, sample / sound.samplerate, sound.frames / sound.samplerate)
     try:
         sound.seek(sample)
     except (soundfile.SoundFileError, RuntimeError) as error:
@@ -277,10 +310,19 @@ def _seek(sound: soundfile.SoundFile, name: str, sample: int) -> None:
 
 
 def _skip(reader: AudioReader, offset: float) -> None:
-    left = round(offset * reader.info.sample_rate)
+    wanted = left = round(offset * reader.info.sample_rate)
     with suppress(_Damage):  # of which the next read will tell
         while left > 0:
-            left -= len(reader._read(min(left, BLOCK_SAMPLES))) or left
+            came = len(reader._read(min(left, BLOCK_SAMPLES)))
+            if not came:
+                check_begin(reader.name, offset, (wanted - left) / reader.info.sample_rate)
+            left -= came or left
+
+
+def check_begin(name: str, begin: float, end: float) -> None:
+    """Raise :class:`UserError` where a part begins after the end of its recording, both in seconds."""
+    if begin > end:
+        raise UserError(f"{name}: ends at {end:g} s, before the part that begins at {begin:g} s")
 
 
 def check_format(name: str, rate: int, channels: int) -> None:

@@ -109,6 +109,24 @@ def utf8_name(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+# Before Python 3.14 pathlib raises where a name is too long or a folder may not be looked into.
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether something is there, as far as one may look."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is there, as far as one may look."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is there, as far as one may look."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def is_named_pipe(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a pipe; one that cannot be looked at (too long a name) does not."""
     try:

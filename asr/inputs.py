@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from asr.audio import SUFFIXES, RawFormat
 from asr.errors import UserError
-from asr.files import escape_name
+from asr.files import escape_name, exists, is_folder
 from asr.manifest import read_manifest
 from asr.recording import Recording
 from asr.sources import STANDARD_INPUT, StandardInput
@@ -81,23 +81,27 @@ def find_inputs(
 
 
 def output_stems(inputs: Sequence[Input]) -> list[PurePath]:
-    """Where the output of each goes: its stem, with its suffix where stems coincide.
-
-    Raises:
-        UserError: two recordings would still be written to the same place.
-    """
+    """Where the output of each goes: its stem, with its suffix where stems coincide."""
     counts = Counter(entry.stem for entry in inputs)
-    stems = [
+    return [
         entry.stem if counts[entry.stem] == 1 else entry.stem.with_name(entry.stem.name + entry.suffix)
         for entry in inputs
     ]
-    stem, count = Counter(stems).most_common(1)[0] if stems else (PurePath(), 0)
-    if count > 1:
-        raise UserError(
-            f"{count} recordings would be written to {escape_name(stem)}: transcribe their common folder "
-            "with --recursive, or give each an output folder"
-        )
-    return stems
+
+
+def without_repeats(inputs: Sequence[Input]) -> list[Input]:
+    """Inputs of which none is the same part of the same file as one before it."""
+    seen: set[tuple[str, float, float | None]] = set()
+    kept = []
+    for entry in inputs:
+        source = entry.recording.source
+        if isinstance(source, str | os.PathLike):
+            part = (os.path.realpath(source), entry.recording.offset, entry.recording.duration)
+            if part in seen:
+                continue
+            seen.add(part)
+        kept.append(entry)
+    return kept
 
 
 def _expand(argument: str, recursive: bool) -> Iterator[_Found | UserError]:
@@ -105,7 +109,7 @@ def _expand(argument: str, recursive: bool) -> Iterator[_Found | UserError]:
         yield _Found(STDIN, STDIN, PurePath("stdin"))
         return
     # A file whose name looks like a pattern is that file.
-    if not glob.has_magic(argument) or os.path.exists(argument):  # noqa: PTH110 - raises for a long name
+    if not glob.has_magic(argument) or exists(argument):
         yield from _named(argument, recursive)
         return
     names = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns
@@ -125,7 +129,7 @@ def _named(name: str, recursive: bool) -> Iterator[_Found | UserError]:
     """What is in a folder or a manifest, or a recording itself."""
     try:
         path = Path(name)
-        if os.path.isdir(name):  # noqa: PTH112 - pathlib raises where a name is too long
+        if is_folder(name):
             if not recursive:
                 raise UserError(f"{escape_name(name)}: is a folder; --recursive transcribes the files in it")
             yield from _folder(path)

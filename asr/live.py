@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 
 from asr.audio import (
+    ENDLESS,
     AudioInfo,
     AudioReader,
     RawFormat,
@@ -31,7 +32,6 @@ _SUBTYPES = {
 }  # fmt: skip
 _WAVE = b"RIFF"
 _EXTENSIBLE = 0xFFFE
-_ENDLESS = 0x7FFF_F000
 _HEAD_BYTES = 1 << 16
 _UNKNOWN = float("nan")
 _POLL_SECONDS = 0.2
@@ -88,7 +88,7 @@ def _wave_reader(pipe: io.BufferedReader, name: str) -> AudioReader:
     if kind not in _SUBTYPES:
         raise UserError(f"{name}: a kind of WAVE that is not read as it comes; use 16-bit samples")
     # A program that cannot know how much will come writes the greatest number there is, or none.
-    return _reader(pipe, name, info, kind, size if 0 < size < _ENDLESS else None)
+    return _reader(pipe, name, info, kind, size if 0 < size < ENDLESS else None)
 
 
 def _head(pipe: io.BufferedReader, size: int) -> bytes:
@@ -115,6 +115,8 @@ def _reader(
             data = pipe.read1(wanted if left is None else min(wanted, left))
             if not data:
                 rest = b""  # the last sample came by half
+                if left:
+                    reader.damage = "cut off before the end that its header tells"
                 break
             left = None if left is None else left - len(data)
             rest += data
@@ -122,7 +124,8 @@ def _reader(
         block, rest = rest[:whole], rest[whole:]
         return _decoded(block, info, _SUBTYPES[kind])
 
-    return AudioReader(name, info, read)
+    reader = AudioReader(name, info, read)
+    return reader
 
 
 def _decoded(data: bytes, info: AudioInfo, subtype: str) -> np.ndarray:

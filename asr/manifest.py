@@ -134,7 +134,7 @@ def with_text(
 
 def default_id(audio_filepath: str, offset: float) -> str:
     """The id of a manifest line that has none: its path as written, and where in the file it starts."""
-    return f"{audio_filepath}@{offset:g}" if offset else audio_filepath
+    return f"{audio_filepath}@{offset:.12g}" if offset else audio_filepath
 
 
 def _parse_line(line: str, path: Path, number: int) -> Utterance:

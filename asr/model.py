@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from asr.encoder import Encoder, EncoderConfig, State, layer_norm, linear
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import atomic_write, is_file, is_folder
 from asr.frontend import Frontend, FrontendConfig
 from asr.precision import precision_name
 from asr.tokenizer import (
@@ -248,14 +248,14 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     """
     path = Path(name)
     # A folder of recordings may be called as a model that ships.
-    is_model = (path / CONFIG).is_file()
-    if not is_model and (PRETRAINED / path.name / CONFIG).is_file() and path.name == str(name):
+    is_model = is_file(path / CONFIG)
+    if not is_model and is_file(PRETRAINED / path.name / CONFIG) and path.name == str(name):
         path = PRETRAINED / path.name
-    if not path.is_dir():
+    if not is_folder(path):
         shipped = sorted(found.parent.name for found in PRETRAINED.glob(f"*/{WEIGHTS}"))
         raise UserError(f"{name}: no such model directory (models that ship: {', '.join(shipped) or 'none'})")
     for required in (CONFIG, WEIGHTS):
-        if not (path / required).is_file():
+        if not is_file(path / required):
             raise UserError(f"{path}: not a whole model directory: {required} is missing")
     return path
 

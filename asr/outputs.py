@@ -3,9 +3,10 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from asr.files import atomic_write
+from asr.errors import UserError
+from asr.files import atomic_write, escape_name, exists
 from asr.inputs import Input, output_stems
 from asr.sources import is_read_once
 from asr.transcript import Transcript
@@ -27,33 +28,44 @@ class Job:
 
 def plan_files(
     inputs: Sequence[Input], writers: Sequence[type[Writer]], folder: Path, overwrite: bool
-) -> list[Job]:
+) -> list[Job | UserError]:
     """Which files each recording still needs.
 
     Files are written whole or not at all, so what exists is done, and a batch that was stopped goes on
-    where it was.
+    where it was. A recording whose transcript would take the place of another's, or its own, is an error.
 
     Args:
-        inputs: The recordings.
+        inputs: The recordings, each once.
         writers: Formats.
         folder: Output folder.
         overwrite: Write files that exist, too.
-
-    Raises:
-        UserError: two recordings would be written to one file.
     """
-
-    def lacks(path: Path) -> bool:
-        # Not Path.exists(), which before Python 3.13 raises for a name that is too long.
-        return overwrite or not os.path.exists(path)  # noqa: PTH110
-
-    jobs = []
+    jobs: list[Job | UserError] = []
+    first: dict[PurePath, Input] = {}
     for entry, stem in zip(inputs, output_stems(inputs), strict=True):
         paths = [(writer, folder / stem.with_name(f"{stem.name}.{writer.extension}")) for writer in writers]
         # What came through a pipe before was something else.
-        new = is_read_once(entry.recording.source)
-        jobs.append(Job(entry, tuple(pair for pair in paths if new or lacks(pair[1]))))
+        new = overwrite or is_read_once(entry.recording.source)
+        name = escape_name(entry.recording.name)
+        if (other := first.setdefault(stem, entry)) is not entry:
+            error = (
+                f"{name}: would be written to {escape_name(folder / stem)}, as "
+                f"{escape_name(other.recording.name)} is: transcribe their common folder with --recursive, "
+                "or give each an output folder"
+            )
+            jobs.append(UserError(error))
+        elif any(_is_source(path, entry) for _, path in paths):
+            jobs.append(UserError(f"{name}: its transcript would replace it; give another --output-dir"))
+        else:
+            jobs.append(Job(entry, tuple(pair for pair in paths if new or not exists(pair[1]))))
     return jobs
+
+
+def _is_source(path: Path, entry: Input) -> bool:
+    source = entry.recording.source
+    if not isinstance(source, str | os.PathLike) or not exists(path) or not exists(source):
+        return False
+    return path.samefile(source)
 
 
 def write_files(job: Job, transcript: Transcript, makers: Sequence[Writer]) -> None:

@@ -19,6 +19,7 @@ from asr.audio import (
     AudioInfo,
     AudioReader,
     RawFormat,
+    check_begin,
     open_audio,
 )
 from asr.errors import UserError
@@ -67,6 +68,7 @@ def open_recording(recording: Recording, model_rate: int) -> Iterator[AudioReade
         check_rate(rate)
         info = AudioInfo(len(samples) / rate, rate, samples.shape[1])
         begin = round(recording.offset * rate)
+        check_begin("samples", recording.offset, info.duration)
         parts = (samples[start : start + BLOCK_SAMPLES] for start in count(begin, BLOCK_SAMPLES))
         # A copy, since what is not a number is cleaned in place.
         yield AudioReader("samples", info, lambda _: _as_float(next(parts)).copy())
@@ -75,6 +77,8 @@ def open_recording(recording: Recording, model_rate: int) -> Iterator[AudioReade
             "a recording is a path, the bytes of a file, a binary stream, an array or a tensor, "
             f"not {type(source).__name__}"
         )
+    elif recording.sample_rate is not None:
+        raise UserError("sample_rate: is that of an array or a tensor; a file says its own")
     else:
         with open_audio(source, recording.raw, recording.offset) as reader:
             yield reader
@@ -96,7 +100,7 @@ def model_blocks(
     """
     rate, channels = reader.info.sample_rate, reader.info.channels
     channel = recording.channel
-    if channel is not None and not isinstance(channel, int | np.integer):
+    if channel is not None and (isinstance(channel, bool) or not isinstance(channel, int | np.integer)):
         raise UserError(f"{reader.name}: a channel is a whole number or {ALL_CHANNELS!r}, not {channel!r}")
     if channel is not None and not 1 <= channel <= channels:
         raise UserError(f"{reader.name}: there is no channel {channel}: channels are 1 to {channels}")
@@ -132,7 +136,7 @@ def float_samples(source: Samples) -> np.ndarray:
 def _array(source: Samples) -> np.ndarray:
     """Samples of any type as ``(samples, channels)`` of that type."""
     if isinstance(source, Tensor):
-        if source.is_meta or source.layout != torch.strided:
+        if source.is_meta or source.is_quantized or source.layout != torch.strided:
             raise UserError("samples must be a tensor that holds numbers one after the other")
         # numpy has no bfloat16.
         source = source.float() if source.is_floating_point() else source

@@ -18,6 +18,7 @@ from asr.decoding.config import BeamConfig
 from asr.decoding.phrases import Phrases
 from asr.decoding.rescoring import reorder, rescore, score_words
 from asr.errors import UserError
+from asr.files import exists, is_folder
 from asr.lm.ngram import NGram
 from asr.lm.rnn import RNNLM
 from asr.manifest import Utterance
@@ -229,10 +230,10 @@ def install(source: Path, target: Path) -> None:
     """Copy a file or folder into a model directory, unless it is there already."""
     if source.resolve() == target.resolve():
         return
-    if not source.exists():
+    if not exists(source):
         raise UserError(f"{source}: no such file or folder")
     temporary = target.with_name(f".{target.name}.tmp")
-    if source.is_dir():
+    if is_folder(source):
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.copytree(source, temporary)
         shutil.rmtree(target, ignore_errors=True)

@@ -31,10 +31,22 @@ class Writer:
     extension = "txt"
     many = False
 
-    def __init__(self, provenance: Provenance | None = None, highlight_words: bool = False) -> None:
-        """``provenance``: what made the transcripts; ``highlight_words``: mark each word as it is said."""
+    def __init__(
+        self,
+        provenance: Provenance | None = None,
+        highlight_words: bool = False,
+        ascii_only: bool = False,
+    ) -> None:
+        """Settings of all formats.
+
+        Args:
+            provenance: What made the transcripts.
+            highlight_words: Mark each word as it is said, in WebVTT.
+            ascii_only: Escape other letters in JSON, for what is not written as UTF-8.
+        """
         self.provenance = provenance or {}
         self.highlight_words = highlight_words
+        self.ascii_only = ascii_only
 
     def document(self, name: str, transcript: Transcript) -> str:
         """The file's text; ``name`` is that of the recording."""
@@ -54,7 +66,7 @@ class JsonWriter(Writer):
     extension = "json"
 
     def document(self, name: str, transcript: Transcript) -> str:
-        return json.dumps(self.object(name, transcript), ensure_ascii=False, indent=2) + "\n"
+        return json.dumps(self.object(name, transcript), ensure_ascii=self.ascii_only, indent=2) + "\n"
 
     def object(self, name: str, transcript: Transcript) -> dict[str, Any]:
         """The transcript as a dictionary of JSON's types."""
@@ -80,7 +92,7 @@ class JsonLinesWriter(JsonWriter):
     many = True
 
     def document(self, name: str, transcript: Transcript) -> str:
-        return json.dumps(self.object(name, transcript), ensure_ascii=False) + "\n"
+        return json.dumps(self.object(name, transcript), ensure_ascii=self.ascii_only) + "\n"
 
 
 class SrtWriter(Writer):
@@ -139,9 +151,7 @@ class CtmWriter(Writer):
     many = True
 
     def document(self, name: str, transcript: Transcript) -> str:
-        path = PurePath(name)
-        stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
-        recording = "_".join(stem.encode("utf-8", "replace").decode().split()) or "recording"
+        recording = ctm_recording(name)
         rows = sorted(
             (
                 (segment.channel or 1, word.start, word)
@@ -155,6 +165,15 @@ class CtmWriter(Writer):
             f"{word.confidence:.3f}\n"
             for channel, _, word in rows
         )
+
+
+def ctm_recording(name: str) -> str:
+    """What CTM calls a recording: its file's name without suffix, or the id that a manifest gives it."""
+    path = PurePath(name)
+    stem = path.stem if path.suffix.lower() in SUFFIXES else name
+    word = "_".join(stem.encode("utf-8", "replace").decode().split()) or "recording"
+    # Two semicolons open a comment.
+    return f"_{word}" if word.startswith(";;") else word
 
 
 class TextGridWriter(Writer):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import sys
 import threading
@@ -206,6 +207,47 @@ def test_what_comes_before_damage_is_kept(tmp_path: Path) -> None:
         assert "damaged after" in reader.damage
     assert 4 * RATE < len(samples) < 6 * RATE
     assert np.allclose(samples[:, 0], noise[: len(samples)], atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "mp3"])
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_a_file_that_was_cut_off_says_so(tmp_path: Path, suffix: str, offset: float) -> None:
+    path = write(tmp_path / f"a.{suffix}", np.random.default_rng(1).uniform(-0.5, 0.5, 10 * RATE))
+    with open_audio(path, offset=offset) as whole:
+        assert sum(len(block) for block in whole.blocks()) / RATE == pytest.approx(10 - offset, abs=0.2)
+        assert not whole.damage
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with open_audio(path, offset=offset) as reader:
+        came = sum(len(block) for block in reader.blocks()) / RATE
+        found = re.fullmatch(r"cut off after (.*) s of (.*) s", reader.damage)
+    assert found is not None
+    assert came == pytest.approx(float(found[1]), abs=0.06)
+    assert float(found[2]) == pytest.approx(10 - offset, abs=0.2)
+    assert came == pytest.approx(5 - offset, abs=0.3)
+
+
+def test_a_stream_whose_length_nobody_knew_is_whole(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"data") + 4
+    for size in (0, 0x7FFF_FFFF, 0xFFFF_FFFF):
+        data[start : start + 4] = size.to_bytes(4, "little")
+        path.write_bytes(data)
+        with open_audio(path) as reader:
+            list(reader.blocks())
+            assert not reader.damage
+
+
+def test_a_part_behind_the_end_is_refused_whoever_decodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.m4a").write_bytes(b"m4a")
+    header = "struct.pack('>4s5I', b'.snd', 24, 0xffffffff, 6, 16000, 1)"
+    fake_ffmpeg(tmp_path, monkeypatch, f"sys.stdout.buffer.write({header} + bytes(4 * 16000))")
+    for path in (tmp_path / "a.m4a", write(tmp_path / "a.wav")):
+        with pytest.raises(UserError, match=r"ends at 1 s, before the part that begins at 3 s"):
+            read_audio(path, offset=3.0)
 
 
 def test_a_header_that_promises_too_much_takes_no_memory(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Command modules import torch and numba inside their functions, so that ``asr --h
 import atexit
 import io
 import os
+import signal
 import sys
 import threading
 from typing import Annotated, Any
@@ -70,6 +71,14 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
 
 
+def _end_in_order() -> None:
+    """Where this program is asked to end, or its terminal goes away, it clears away after itself first."""
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 1.
 
@@ -80,6 +89,8 @@ def main() -> None:
     from asr.cli.garbage import collect_rarely
 
     _open_missing_streams()
+    if threading.current_thread() is threading.main_thread():
+        _end_in_order()
 
     if not app.registered_commands:  # where it is called again and again, as tests do
         commands.register(app)

@@ -206,7 +206,7 @@ class _Documents:
 
     def __init__(self, format_name: str, output: Path | None, ids: list[str]) -> None:
         from asr.errors import UserError
-        from asr.files import check_writable
+        from asr.files import check_writable, is_file, is_folder
         from asr.writers import find_writers
 
         self._writer = None
@@ -217,8 +217,8 @@ class _Documents:
                 raise UserError(f"--format: {format_name!r} is not one of json, ctm, textgrid, srt, vtt, tsv")
             (writer,) = find_writers(format_name)
             self._writer = writer()
-            self._folder = not writer.many and (len(ids) > 1 or (output is not None and output.is_dir()))
-        if self._folder and (output is None or output.is_file()):
+            self._folder = not writer.many and (len(ids) > 1 or (output is not None and is_folder(output)))
+        if self._folder and (output is None or is_file(output)):
             raise UserError(f"--format {format_name}: of several texts goes into files: give -o FOLDER")
         if self._folder:
             for name, count in Counter(map(_file_name, ids)).items():

@@ -21,9 +21,10 @@ def average(
 ) -> None:
     """Average the weights of models of one network (of a run: all that it kept, or --best, --last)."""
     from asr.errors import UserError
+    from asr.files import is_folder
     from asr.training.averaging import average_models, models_of_run
 
-    if len(sources) == 1 and (sources[0] / "models").is_dir():
+    if len(sources) == 1 and is_folder(sources[0] / "models"):
         sources = models_of_run(sources[0], best, last)
     elif best is not None or last is not None:
         raise UserError("--best and --last choose among the models of one run folder")

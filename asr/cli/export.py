@@ -24,15 +24,26 @@ def export(
     from asr.decoding.options import DecodingOptions, choose_head
     from asr.errors import UserError
     from asr.export import export_onnx, require_onnx
-    from asr.files import atomic_write, escape_name
+    from asr.files import (
+        atomic_write,
+        check_folder_writable,
+        check_writable,
+        escape_name,
+        exists,
+        is_folder,
+    )
     from asr.model import find_model, load_network
 
     if file_format != "onnx":
         raise UserError(f"--format: {file_format!r} is not onnx")
-    names_file = output.suffix.lower() == SUFFIX and not output.is_dir()
-    if not names_file and output.exists() and not output.is_dir():
+    names_file = output.suffix.lower() == SUFFIX and not is_folder(output)
+    if not names_file and exists(output) and not is_folder(output):
         raise UserError(f"{escape_name(output)}: is a file; -o takes a name in {SUFFIX}, or a folder")
     require_onnx()
+    if names_file:
+        check_writable(output)
+    else:
+        check_folder_writable(output)
     folder = find_model(model)
     network = load_network(folder)
     graph = export_onnx(network, choose_head(network, DecodingOptions(head=head)), int8, source)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.errors import UserError
+from asr.files import is_file, is_folder
 
 if TYPE_CHECKING:
     from asr.lm.table import NGramTable
@@ -106,7 +107,7 @@ def info(model: Model, as_json: AsJson = False) -> None:
     from asr.lm.formats import load_ngram
 
     loaded = load_ngram(model)
-    files = sorted(model.iterdir()) if model.is_dir() else [model]
+    files = sorted(model.iterdir()) if is_folder(model) else [model]
     facts = {
         "order": loaded.order,
         "unit": loaded.unit,
@@ -131,7 +132,7 @@ def perplexity(
     as_json: AsJson = False,
 ) -> None:
     """Measure how well a model predicts texts: the lower, the better."""
-    if (model / "rnn.yaml").is_file():
+    if is_file(model / "rnn.yaml"):
         from asr.lm.rnn import load_rnn_lm, measure_rnn_perplexity
 
         found = measure_rnn_perplexity(load_rnn_lm(model), texts)

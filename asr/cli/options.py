@@ -92,6 +92,7 @@ ThreadsFlag = Annotated[
     typer.Option(
         "--threads",
         min=0,
+        max=256,
         help="CPU threads (0: all cores; of a live stream one).",
         rich_help_panel="Computing",
     ),

@@ -12,6 +12,7 @@ from asr.cli import options as flags
 
 if TYPE_CHECKING:
     from asr.errors import UserError
+    from asr.inputs import Input
     from asr.outputs import Job
     from asr.transcriber import Transcriber
     from asr.transcript import Transcript
@@ -97,7 +98,7 @@ def transcribe(
     from asr.cli.output import quiet_libraries, tell
     from asr.errors import UserError
     from asr.files import check_folder_writable, escape_name
-    from asr.inputs import find_inputs
+    from asr.inputs import find_inputs, without_repeats
     from asr.outputs import Job, plan_files
     from asr.writers import JsonWriter, VttWriter, find_writers
 
@@ -125,21 +126,23 @@ def transcribe(
     found = find_inputs(
         files, recursive, _channel(channel), RawFormat(rate or RawFormat.sample_rate) if raw else None
     )
+    errors = [entry for entry in found if isinstance(entry, UserError)]
     inputs = [entry for entry in found if not isinstance(entry, UserError)]
     if output_dir is None:
-        _check_stdout(formats, writers, len(found))
+        _check_stdout(formats, writers, found)
         jobs = [Job(entry, ()) for entry in inputs]
     else:
-        jobs = [job for job in plan_files(inputs, writers, output_dir, overwrite) if job.files]
+        inputs = without_repeats(inputs)
+        planned = plan_files(inputs, writers, output_dir, overwrite)
+        errors += [entry for entry in planned if isinstance(entry, UserError)]
+        jobs = [job for job in planned if isinstance(job, Job) and job.files]
         if jobs:
             check_folder_writable(output_dir)
-        if len(jobs) < len(inputs):
-            kept = len(inputs) - len(jobs)
+        if kept := sum(isinstance(job, Job) and not job.files for job in planned):
             sys.stderr.write(
                 f"asr: {kept} of {len(inputs)} are in {escape_name(output_dir)} "
                 "(--overwrite does them again)\n"
             )
-    errors = [entry for entry in found if isinstance(entry, UserError)]
     for error in errors:
         tell(error)
     if jobs:
@@ -166,7 +169,9 @@ def transcribe(
             with quiet_libraries():
                 errors += stream_inputs(inputs, transcriber, threads, look_ahead, several=len(found) > 1)
         else:
-            makers = [writer(transcriber.provenance, highlight_words) for writer in writers]
+            is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+            ascii_only = output_dir is None and not is_utf8
+            makers = [writer(transcriber.provenance, highlight_words, ascii_only) for writer in writers]
             errors += _run(
                 jobs, transcriber, makers, threads or flags.cores(), batch_seconds, several=len(found) > 1
             )
@@ -237,17 +242,26 @@ def _channel(given: str | None) -> int | str | None:
     return int(given)
 
 
-def _check_stdout(formats: str, writers: "Sequence[type[Writer]]", recordings: int) -> None:
+def _check_stdout(
+    formats: str, writers: "Sequence[type[Writer]]", found: "Sequence[Input | UserError]"
+) -> None:
     """Refuse what would run into each other on standard output."""
     from asr.errors import UserError
-    from asr.writers import TextWriter
+    from asr.inputs import Input
+    from asr.writers import CtmWriter, TextWriter, ctm_recording
 
     if len(writers) > 1:
         raise UserError(f"--format {formats}: several formats go into files: give --output-dir FOLDER")
-    if recordings > 1 and not (writers[0].many or writers[0] is TextWriter):
+    if len(found) > 1 and not (writers[0].many or writers[0] is TextWriter):
         raise UserError(
             f"--format {formats}: of several recordings goes into files: give --output-dir FOLDER"
             + (" (or --format jsonl)" if formats == "json" else "")
+        )
+    names = [ctm_recording(entry.recording.name) for entry in found if isinstance(entry, Input)]
+    if writers[0] is CtmWriter and len(set(names)) < len(names):
+        alike = next(name for name in names if names.count(name) > 1)
+        raise UserError(
+            f"--format {formats}: several recordings are called {alike}: give --output-dir FOLDER"
         )
 
 

@@ -21,6 +21,7 @@ from asr.decoding.settings import (
 )
 from asr.decoding.speech_gate import GatedDecoder, load_gate
 from asr.errors import UserError
+from asr.files import exists, is_file
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
@@ -265,10 +266,10 @@ def _resource(given: str | None, default: Path | None) -> Path | None:
     if given == NONE:
         return None
     if given is not None:
-        if not Path(given).exists():
+        if not exists(given):
             raise UserError(f"{given}: no such file or folder")
         return Path(given)
-    return default if default is not None and default.exists() else None
+    return default if default is not None and exists(default) else None
 
 
 def prior_file(head: str) -> str:
@@ -279,7 +280,7 @@ def prior_file(head: str) -> str:
 def read_prior(folder: Path, head: str) -> list[float] | None:
     """Mean posterior of each token, one a line, where the directory has them."""
     path = folder / prior_file(head)
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         return [float(line) for line in path.read_text().split()]

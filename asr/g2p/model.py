@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from asr.encoder import EncoderConfig, RecurrentStack
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import atomic_write, exists, is_file, is_folder
 from asr.model import PRETRAINED, CTCHead
 from asr.packing import pack, unpack
 from asr.tokenizer import PHONES
@@ -159,9 +159,9 @@ def load_g2p(name: str | os.PathLike[str] = "en") -> G2p:
     """
     path = Path(name)
     shipped = PRETRAINED / f"g2p_{name}"
-    if not path.exists() and path.name == str(name) and shipped.is_dir():
+    if not exists(path) and path.name == str(name) and is_folder(shipped):
         path = shipped
-    if not (path / CONFIG).is_file():
+    if not is_file(path / CONFIG):
         raise UserError(f"{name}: no grapheme-to-phoneme model here ({CONFIG} and {WEIGHTS}); 'en' ships")
     model = G2p(read_g2p_config(path / CONFIG))
     try:

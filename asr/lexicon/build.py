@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.files import is_folder
 from asr.lexicon.files import Dictionary, Pronunciation
 from asr.lexicon.rules import WordRules
 
@@ -64,7 +65,7 @@ def read_words(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         UserError: the file cannot be read or holds no words.
     """
-    source = Path(path) / "words.txt" if Path(path).is_dir() else Path(path)
+    source = Path(path) / "words.txt" if is_folder(path) else Path(path)
     try:
         lines = source.read_text(encoding="utf-8").upper().splitlines()
     except (OSError, UnicodeDecodeError) as error:

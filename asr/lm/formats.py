@@ -1,8 +1,7 @@
 """A model's two forms on disk, told apart by name: ARPA files and the directories that decoding maps."""
 
-from pathlib import Path
-
 from asr.errors import UserError
+from asr.files import exists, is_folder
 from asr.lm.arpa import read_arpa, read_arpa_table, write_arpa
 from asr.lm.ngram import NGram
 from asr.lm.table import NGramTable
@@ -16,7 +15,7 @@ def is_arpa(path: PathLike) -> bool:
 
 def is_model(path: PathLike) -> bool:
     """Whether this is a model, ARPA file or directory, and not a text."""
-    return is_arpa(path) or Path(path).is_dir()
+    return is_arpa(path) or is_folder(path)
 
 
 def load_ngram(path: PathLike) -> NGram:
@@ -33,9 +32,9 @@ def check_output(path: PathLike) -> None:
     """Raise a UserError if a model cannot be written under this name."""
     if str(path).endswith(".arpa.xz"):
         raise UserError(f"{path}: ARPA files are written plain or as .arpa.gz")
-    if is_arpa(path) and Path(path).is_dir():
+    if is_arpa(path) and is_folder(path):
         raise UserError(f"{path}: is a directory, not an ARPA file")
-    if not is_arpa(path) and Path(path).exists() and not Path(path).is_dir():
+    if not is_arpa(path) and exists(path) and not is_folder(path):
         raise UserError(f"{path}: is a file; name a directory, or an ARPA file (.arpa, .arpa.gz)")
 
 

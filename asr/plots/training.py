@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from asr.errors import UserError
+from asr.files import is_folder
 from asr.plots.style import COLOURS, LINE_STYLES, styled
 
 LOG = "train.jsonl"
@@ -35,7 +36,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     Raises:
         UserError: there is no such log, it is broken, or it is still empty.
     """
-    path = Path(folder) / LOG if Path(folder).is_dir() else Path(folder)
+    path = Path(folder) / LOG if is_folder(folder) else Path(folder)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

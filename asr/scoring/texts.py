@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
+from asr.files import is_file
 from asr.manifest import default_id
 from asr.scoring.timed import TimedText, looks_like_ctm, looks_like_stm, read_ctm, read_stm
 
@@ -222,7 +223,7 @@ def _by_id(path: Path, entries: Iterable[tuple[int, str, str]]) -> dict[str, str
 
 
 def _read_utt2spk(path: Path) -> dict[str, str]:
-    if not path.is_file():
+    if not is_file(path):
         return {}
     fields = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {words[0]: words[1] for words in fields if len(words) == 2}

@@ -129,7 +129,12 @@ def test_a_pipe_that_may_not_be_read(
     assert f"asr: {pipe}: cannot be opened (Permission denied)\n" in ran.stderr
 
 
-def test_what_ctrl_c_leaves_of_standard_input(tone_model: Path, clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_what_the_end_leaves_of_standard_input(
+    tone_model: Path, clip: Path, tmp_path: Path, asked: signal.Signals, status: int
+) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     command = [sys.executable, "-m", "asr", "transcribe", "--model", str(tone_model), "-"]
@@ -143,8 +148,8 @@ def test_what_ctrl_c_leaves_of_standard_input(tone_model: Path, clip: Path, tmp_
     while not list(temporary.glob("asr-*")) and time.monotonic() < patience:
         time.sleep(0.05)
     assert list(temporary.glob("asr-*"))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    process.send_signal(asked)
+    assert process.wait(60) == status
     assert not list(temporary.iterdir())
 
 
@@ -265,6 +270,47 @@ def test_standard_input_is_never_done_already(
         assert (tmp_path / "out" / "pipe.txt").read_text() == said
 
 
+def test_a_recording_is_not_replaced_by_its_own_transcript(
+    transcribe: Run, clip: Path, record: Record, tmp_path: Path
+) -> None:
+    misnamed = record(tmp_path / "b.wav", "TWO").rename(tmp_path / "b.txt")
+    before = misnamed.read_bytes()
+    for how in ((), ("--overwrite",)):
+        ran = transcribe(misnamed, clip, "-o", tmp_path, *how)
+        assert ran.status == 1
+        assert f"asr: {misnamed}: its transcript would replace it" in ran.stderr
+        assert misnamed.read_bytes() == before
+        assert (tmp_path / "a.txt").read_text() == "ONE\n"
+
+
+def test_what_is_named_twice_is_written_once(
+    transcribe: Run, clip: Path, record: Record, tmp_path: Path
+) -> None:
+    other = record(clip.parent / "b.wav", "TWO")
+    ran = transcribe("-r", clip, clip.parent, other, "-o", tmp_path / "out")
+    assert (ran.status, ran.stderr) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "b.txt"]
+
+
+def test_two_recordings_for_one_file_harm_no_other(
+    transcribe: Run, clip: Path, record: Record, tmp_path: Path
+) -> None:
+    alike, other = record(tmp_path / "deep" / "a.wav", "TWO"), record(tmp_path / "b.wav", "THREE")
+    ran = transcribe(clip, alike, other, "-o", tmp_path / "out")
+    assert ran.status == 1
+    assert f"asr: {alike}: would be written to " in ran.stderr
+    assert f", as {clip} is: " in ran.stderr
+    assert (tmp_path / "out" / "b.txt").read_text() == "THREE\n"
+
+
+def test_json_is_json_in_any_encoding(
+    shell: Callable[..., subprocess.CompletedProcess[bytes]], clip: Path
+) -> None:
+    named = clip.rename(clip.with_name("é.wav"))
+    ran = shell(f"-f jsonl '{named}'", env=os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
+    assert json.loads(ran.stdout.decode("ascii"))["file"] == str(named)
+
+
 def test_alternatives_go_with_a_format_that_has_them(transcribe: Run, clip: Path) -> None:
     ran = transcribe("--nbest", 3, clip)
     assert (ran.status, ran.stderr) == (1, "asr: --nbest: goes with --format json or jsonl\n")
@@ -282,6 +328,23 @@ def test_recordings_of_a_ctm_keep_what_follows_a_dot(transcribe: Run, clip: Path
     ran = transcribe("-f", "ctm", manifest)
     assert [line.split()[0] for line in ran.stdout.splitlines()] == ["call.1", "call.2"]
     assert transcribe("-f", "ctm", clip).stdout.startswith("a 1 ")
+
+
+def test_recordings_of_a_ctm_are_told_apart(transcribe: Run, clip: Path, record: Record) -> None:
+    manifest = clip.parent / "m.jsonl"
+    lines = [{"audio_filepath": "a.wav", "duration": 1.0, "id": name} for name in ("x/1", "y/1", ";;1")]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ran = transcribe("-f", "ctm", manifest)
+    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["x/1", "y/1", "_;;1"]
+    other = record(clip.parent / "deep" / "a.wav", "TWO")
+    ran = transcribe("-f", "ctm", clip, other)
+    assert (ran.status, ran.stdout) == (1, "")
+    assert "several recordings are called a: give --output-dir" in ran.stderr
+
+
+def test_a_rate_beside_a_file_is_refused(tone_model: Path, clip: Path) -> None:
+    with pytest.raises(UserError, match="a file says its own"):
+        load_model(tone_model).transcribe(clip, sample_rate=8000)
 
 
 @pytest.mark.parametrize(
