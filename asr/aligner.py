@@ -222,8 +222,11 @@ class Aligner:
 
         folder = find_model(name)
         aligner = cls(load_network(folder), head)
+        units = aligner.tokenizer.units
+        if lexicon is not None and units != "phones":
+            raise UserError(f"--lexicon: is for heads of phones, and {aligner.head} is one of {units}")
         source = lexicon or folder / "lexicon.txt"
-        if aligner.tokenizer.units == "phones" and (lexicon or source.is_file()):
+        if units == "phones" and (lexicon or source.is_file()):
             pronunciations: dict[str, list[Sequence[str]]] = {}
             for word, phones in read_lexicon(source):
                 pronunciations.setdefault(word, []).append(phones)

@@ -57,6 +57,17 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             _try_folder(path.parent)
 
 
+def check_own_name(output: str | os.PathLike[str] | None, *others: str | os.PathLike[str] | None) -> None:
+    """Raise :class:`UserError` where what is to be written is also something that is read or written."""
+    if output is None:
+        return
+    for other in others:
+        # What is no regular file (/dev/null) takes from several.
+        same = other is not None and os.path.realpath(output) == os.path.realpath(other)
+        if same and (is_file(output) or not exists(output)):
+            raise UserError(f"{escape_name(output)}: is read or written already; give it a name of its own")
+
+
 def check_folder_writable(folder: str | os.PathLike[str]) -> None:
     """Raise what :func:`atomic_write` would where no file can be made in a folder, which need not exist."""
     with _told_of(Path(folder)):

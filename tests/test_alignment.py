@@ -290,7 +290,7 @@ class TestCommand:
     ) -> None:
         manifest = tmp_path / "out.jsonl"
         manifest.write_text("of before")
-        arguments = ("--text", "a boat", "--manifest-out", manifest, "--longest", "0.1")
+        arguments = ("--text", "a boat", "--manifest-out", manifest, "--longest", "0.1", "--shortest", "0")
         ran = run_asr("align", model_directory, examples.parent / "boat.flac", *arguments)
         assert ran.status == 1
         assert "no piece was fit to train on" in ran.stderr
@@ -367,6 +367,11 @@ class TestCommand:
             (["{audio}", "--text", "A " * 500], "does not fit the recording"),
             (["{audio}", "--text", "in 1865"], "'1865' cannot be spelled"),
             (["{audio}", "--text-file", "none.txt"], "none.txt: cannot be read"),
+            (["{audio}", "--text", "A", "--lexicon", "none.txt"], "--lexicon: is for heads of phones"),
+            (
+                ["{clips}", "--shortest", "9", "--longest", "8", "--manifest-out", "{folder}/m.jsonl"],
+                "--shortest 9: is more than --longest 8",
+            ),
             (["{clips}", "--shortest", "1"], "--shortest: goes with --manifest-out"),
             (["{clips}", "-o", "{folder}"], "{folder}: cannot be written (is a directory)"),
             (["{clips}", "--manifest-out", "{folder}"], "{folder}: cannot be written (is a directory)"),

@@ -192,6 +192,43 @@ def test_an_output_that_cannot_be_written_is_named(
         assert "cannot be written" in line
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("decode", "{model}", "{manifest}", "-o", "{manifest}"),
+        ("decode", "{model}", "{manifest}", "--manifest-out", "{manifest}"),
+        ("decode", "{model}", "{manifest}", "-o", "new.jsonl", "--manifest-out", "./new.jsonl"),
+        ("evaluate", "{model}", "{manifest}", "-o", "{manifest}"),
+        ("align", "{model}", "{manifest}", "-o", "{manifest}"),
+        ("align", "{model}", "{audio}", "--text", "A", "-o", "{audio}"),
+        ("align", "{model}", "{audio}", "--text-file", "{words}", "--manifest-out", "{words}"),
+        ("score", "{manifest}", "{manifest}", "--html", "{manifest}"),
+        ("score", "{manifest}", "{manifest}", "--alignments", "{manifest}"),
+        ("score", "{manifest}", "{manifest}", "--alignments", "new", "--html", "new"),
+        ("lexicon", "build", "{words}", "--dictionary", "{dictionary}", "-o", "{words}"),
+        ("lexicon", "build", "{words}", "--dictionary", "{dictionary}", "-o", "{dictionary}"),
+    ],
+    ids=lambda command: "-".join(word for word in command if word[0] not in "{.n"),
+)
+def test_what_is_read_is_never_written_over(
+    refused: Any, model_directory: Path, clips: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    places = {"model": model_directory, "manifest": tmp_path / "m.jsonl", "audio": tmp_path / "a.flac"}
+    places |= {"words": tmp_path / "words.txt", "dictionary": tmp_path / "dictionary.txt"}
+    first = json.loads(clips.read_text().splitlines()[0])
+    shutil.copy(clips.parent / first["audio_filepath"], places["audio"])
+    manifest(places["manifest"], first | {"audio_filepath": "a.flac"})
+    places["words"].write_text("A\n")
+    places["dictionary"].write_text("A  AH\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert "is read or written already" in refused(*(word.format(**places) for word in command))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_the_model_that_ships_is_not_tuned_in_its_place(refused: Any, clips: Path) -> None:
+    assert "en: is part of the program; copy " in refused("tune", "en", clips)
+
+
 def test_a_head_or_decoder_that_the_model_lacks_is_named(
     refused: Any, model_directory: Path, clips: Path
 ) -> None:

@@ -38,7 +38,9 @@ def align(
     ] = None,
     format_name: Annotated[
         str,
-        typer.Option("--format", "-f", help="json (a line a text), ctm, textgrid, srt, vtt, tsv."),
+        typer.Option(
+            "--format", "-f", help="json (a line a text), ctm, textgrid, srt, vtt, tsv (milliseconds)."
+        ),
     ] = JSON,
     output: Annotated[
         Path | None,
@@ -67,7 +69,9 @@ def align(
     shortest: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help="Seconds of speech in a piece, at least (default: 2).", rich_help_panel=CUTTING
+            min=0.0,
+            help="Less speech, in seconds, is cut off only at pauses of 2 s or more (default: 2).",
+            rich_help_panel=CUTTING,
         ),
     ] = None,
     longest: Annotated[
@@ -82,20 +86,23 @@ def align(
 
     import_torch()
     from asr.aligner import Aligner
-    from asr.cli.output import tell
+    from asr.cli.output import quiet_libraries, tell
     from asr.cli.progress import show_progress
     from asr.errors import UserError
+    from asr.files import check_own_name, check_writable
 
     utterances = _utterances(source, text, text_file)
     documents = _Documents(format_name, output, [utterance.id for utterance in utterances])
     cutting = _cutting(pause, shortest, longest, manifest_out)
+    check_own_name(output, source, text_file)
+    check_own_name(manifest_out, source, text_file, output)
     if manifest_out is not None:
-        _check_manifest_out(manifest_out, source, output)
+        check_writable(manifest_out)
     aligner = Aligner.load(model, head, lexicon)
     seconds = sum(utterance.duration for utterance in utterances)
     failures = 0
     results = []
-    with show_progress(f"aligning {source}", seconds, "seconds") as advance:
+    with quiet_libraries(), show_progress(f"aligning {source}", seconds, "seconds") as advance:
         for result in aligner.align_all(utterances, threads or flags.cores(), advance, tell):
             if isinstance(result, UserError):
                 tell(result)
@@ -122,17 +129,10 @@ def _cutting(
     given = {name: value for name, value in settings.items() if value is not None}
     if given and manifest_out is None:
         raise UserError(f"--{next(iter(given))}: goes with --manifest-out")
-    return CutOptions(**given)
-
-
-def _check_manifest_out(path: Path, source: Path, output: Path | None) -> None:
-    """Mistakes come before the work."""
-    from asr.errors import UserError
-    from asr.files import check_writable
-
-    check_writable(path)
-    if path.resolve() in (source.resolve(), output and output.resolve()):
-        raise UserError(f"--manifest-out: {path} is read or written already; give it a name of its own")
+    cutting = CutOptions(**given)
+    if cutting.shortest > cutting.longest:
+        raise UserError(f"--shortest {cutting.shortest:g}: is more than --longest {cutting.longest:g}")
+    return cutting
 
 
 def _write_pieces(

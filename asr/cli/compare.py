@@ -21,7 +21,7 @@ def compare(
     ] = None,
     labels: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="A B", help="Names of the systems (default: the files')."),
+        typer.Option(metavar="A B", help="Names of the systems in the picture (default: the files')."),
     ] = None,
     by: Annotated[
         list[str] | None,
@@ -43,11 +43,14 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1,
 ) -> None:
     """Tell whether two systems differ; draw it, with their kinds of error, and both group by group."""
+    from asr.errors import UserError
     from asr.scoring import report_text
     from asr.scoring.normalizers import normalizer
     from asr.scoring.report import Options, report_pair
     from asr.scoring.texts import read
 
+    if labels is not None and output is None:
+        raise UserError("--labels: are those of the picture: goes with --output")
     if output is not None:
         from asr.plots.style import check_format
 

@@ -36,7 +36,7 @@ def decode(
 ) -> None:
     """Write what a model hears in each utterance of a manifest, as JSON lines with id and text."""
     from asr.cli.recognise import decode_manifest, exit_status
-    from asr.files import atomic_write, check_writable
+    from asr.files import atomic_write, check_own_name, check_writable
     from asr.manifest import write_manifest
 
     options = flags.decoding_options(
@@ -53,6 +53,8 @@ def decode(
         no_speech_gate,
         pause,
     )
+    check_own_name(output, manifest, manifest_out)
+    check_own_name(manifest_out, manifest)
     for path in filter(None, (output, manifest_out)):
         check_writable(path)
     decoded = decode_manifest(

@@ -36,7 +36,7 @@ def evaluate(
 
     from asr.cli.recognise import decode_manifest, exit_status
     from asr.errors import UserError
-    from asr.files import atomic_write, check_writable
+    from asr.files import atomic_write, check_own_name, check_writable
     from asr.scoring import evaluate as align_texts
     from asr.scoring.bootstrap import interval
     from asr.scoring.calibration import word_outcomes
@@ -55,6 +55,7 @@ def evaluate(
         no_speech_gate,
         pause,
     )
+    check_own_name(output, manifest)
     if output is not None:
         check_writable(output)
     started = time.monotonic()

@@ -44,8 +44,10 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Give every word of a list its pronunciations."""
+    from asr.files import check_own_name
     from asr.lexicon import build_lexicon, format_lexicon, read_dictionary, read_words, write_lexicon
 
+    check_own_name(output, words, dictionary)
     known = read_dictionary(dictionary)
     built = build_lexicon(
         read_words(words), known, None if g2p == "none" else _guess(g2p, variants), variants

@@ -35,9 +35,9 @@ def listen(
     ] = "cpu",
     precision: flags.PrecisionFlag = "auto",
 ) -> None:
-    """Write what the microphone hears until Ctrl-C: a line at each pause, on a terminal also what may change.
+    r"""Write what the microphone hears until Ctrl-C: a line a pause, on a terminal also what may change.
 
-    Needs the package sounddevice: pip install 'asr-ctc[listen]'.
+    Needs the package sounddevice: pip install 'asr-ctc\[listen]'.
     """
     from asr.errors import UserError
     from asr.live import import_sounddevice, open_microphone

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asr.lm.table import NGramTable
     from asr.lm.text import Report
 
+RECURRENT = "rnn.yaml"  # in the directory of a recurrent model
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)[bB]?")
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
@@ -48,8 +49,10 @@ def build(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Directory for decoding, or FILE.arpa, FILE.arpa.gz.")
     ],
-    order: Annotated[int, typer.Option(min=1, max=6, help="Length of the longest n-grams.")] = 3,
-    unit: Annotated[str, typer.Option(help="words or characters.")] = "words",
+    order: Annotated[
+        int | None, typer.Option(min=1, max=6, help="Length of the longest n-grams (default: 3).")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="words (the default) or characters.")] = None,
     vocabulary: Annotated[
         str | None,
         typer.Option(
@@ -71,51 +74,47 @@ def build(
     size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Prune by entropy until the directory fits (20MB).")
     ] = None,
-    bits: Annotated[int, typer.Option(help="Bits of a stored probability: 8 or 16.")] = 8,
+    bits: Annotated[
+        int | None, typer.Option(help="Bits of a directory's probabilities: 8 (the default) or 16.")
+    ] = None,
     temporary: Annotated[
         Path | None, typer.Option(help="Folder for large temporary files (default: the system's).")
     ] = None,
 ) -> None:
     """Estimate an n-gram model: modified Kneser-Ney, as KenLM's lmplz does it."""
     from asr.lm.build import build_table
-    from asr.lm.formats import check_output, is_model, load_table, save_table
+    from asr.lm.formats import check_output, is_arpa, is_model, load_table, save_table
     from asr.lm.pruning import prune_by_entropy, prune_to_size
+    from asr.lm.text import UNITS
 
-    _check_choices(unit, bits, entropy, size)
     check_output(output)
+    if bits is not None and is_arpa(output):
+        raise UserError("--bits: are those of a directory; an ARPA file holds decimal numbers")
+    _check_choices(unit or UNITS[0], bits or 8, entropy, size)
     target = _bytes(size) if size is not None else None
     counts = _counts(prune)
     with _stages() as report:
         if any(is_model(text) for text in texts):
-            if len(texts) > 1 or vocabulary is not None or any(counts):
-                raise UserError("a model is converted alone, with --entropy or --size at most")
+            if len(texts) > 1 or order or unit or vocabulary is not None or any(counts):
+                raise UserError("a model is converted alone, with --bits, --entropy or --size at most")
             table = load_table(texts[0])
         else:
             words = _vocabulary(vocabulary)
-            table = build_table(texts, order, unit, words, counts, temporary, report)
+            table = build_table(texts, order or 3, unit or UNITS[0], words, counts, temporary, report)
         if entropy is not None:
             table = prune_by_entropy(table, entropy, report)
         if target is not None:
-            table = prune_to_size(table, target, bits, report)
-        save_table(output, table, bits)
+            table = prune_to_size(table, target, bits or 8, report)
+        save_table(output, table, bits or 8)
     _tell(table, output)
 
 
 @lm.command()
 def info(model: Model, as_json: AsJson = False) -> None:
-    """Show what is in a model and where it comes from."""
-    from asr.lm.formats import load_ngram
-
-    loaded = load_ngram(model)
+    """Show what is in a model, n-gram or recurrent, and where it comes from."""
+    facts = _recurrent_facts(model) if is_file(model / RECURRENT) else _ngram_facts(model)
     files = sorted(model.iterdir()) if is_folder(model) else [model]
-    facts = {
-        "order": loaded.order,
-        "unit": loaded.unit,
-        "vocabulary": loaded.counts[0],
-        "ngrams": loaded.counts,
-        "bytes": sum(file.stat().st_size for file in files),
-        **loaded.provenance,
-    }
+    facts["bytes"] = sum(file.stat().st_size for file in files)
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -132,7 +131,7 @@ def perplexity(
     as_json: AsJson = False,
 ) -> None:
     """Measure how well a model predicts texts: the lower, the better."""
-    if is_file(model / "rnn.yaml"):
+    if is_file(model / RECURRENT):
         from asr.lm.rnn import load_rnn_lm, measure_rnn_perplexity
 
         found = measure_rnn_perplexity(load_rnn_lm(model), texts)
@@ -151,6 +150,32 @@ def perplexity(
     typer.echo(f"without unknown words  {without:.2f}")
     typer.echo(f"unknown words          {found.unknown} of {found.words}")
     typer.echo(f"sentences              {found.sentences}")
+
+
+def _ngram_facts(model: Path) -> dict[str, Any]:
+    from asr.lm.formats import load_ngram
+
+    loaded = load_ngram(model)
+    return {
+        "order": loaded.order,
+        "unit": loaded.unit,
+        "vocabulary": loaded.counts[0],
+        "ngrams": loaded.counts,
+        **loaded.provenance,
+    }
+
+
+def _recurrent_facts(model: Path) -> dict[str, Any]:
+    from asr.lm.rnn import load_rnn_lm
+
+    loaded = load_rnn_lm(model)
+    parameters = sum(parameter.numel() for parameter in loaded.parameters())
+    return {
+        "unit": "words",
+        "vocabulary": len(loaded.words),
+        "parameters": parameters,
+        **asdict(loaded.config),
+    }
 
 
 def _check_choices(unit: str, bits: int, entropy: float | None, size: str | None) -> None:

@@ -52,8 +52,11 @@ def librispeech(
     from asr.cli.progress import show_progress
     from asr.corpora.librispeech import OPENSLR, download_librispeech, prepare_librispeech
     from asr.corpora.preparation import check_outside
+    from asr.errors import UserError
 
     check_outside(output, root)
+    if download_url and not download:
+        raise UserError("--download-url: goes with --download")
     for split in download or ():
         download_librispeech(root, split, download_url or OPENSLR, partial(show_progress, unit="bytes"))
     _report(prepare_librispeech(root, output, show_progress), strict)

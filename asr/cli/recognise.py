@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from asr.cli.output import tell
+from asr.cli.output import quiet_libraries, tell
 from asr.manifest import with_text
 from asr.transcript import mean_confidence
 
@@ -70,6 +70,7 @@ def decode_manifest(
     model = load_acoustic_model(folder, options, precision=precision)
     seconds = sum(utterance.duration for utterance in utterances)
     with (
+        quiet_libraries(),
         ThreadPoolExecutor(1) as loader,
         show_progress(f"decoding {manifest}", seconds, "seconds") as advance,
     ):

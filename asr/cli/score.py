@@ -80,6 +80,7 @@ def score(
 ) -> None:
     """Word and character error rates; texts are paired by utterance id."""
     from asr.errors import UserError
+    from asr.files import check_own_name
     from asr.scoring import report_text
     from asr.scoring.normalizers import normalizer
     from asr.scoring.report import Options, report_pair
@@ -92,6 +93,8 @@ def score(
         raise UserError("--embed-audio is about the page that --html writes: give it, too")
     if cluster is not None and not replicates:
         raise UserError("--cluster is about the bootstrap, which --bootstrap 0 leaves out")
+    check_own_name(alignments, reference, hypothesis, html)
+    check_own_name(html, reference, hypothesis)
     unit = "character" if cer else "word"
     options = Options(normalizer(normalize), unit, tuple(by or ()), cluster, replicates, seed, strict)
     references = read(reference)

@@ -8,6 +8,8 @@ import typer
 
 from asr.cli import options as flags
 
+UNCALIBRATED = {"confidence_slope": 1.0, "confidence_offset": 0.0}
+
 
 def tune(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory; it is written to.")],
@@ -32,6 +34,7 @@ def tune(
     Utterances are cut at pauses of half a second unless --pause or the model says otherwise.
     """
     from asr import tuning
+    from asr.cli.output import quiet_libraries
     from asr.cli.progress import show_progress
     from asr.decoding.options import NONE, DecodingOptions, choose_head, decoder_builder, write_prior
     from asr.decoding.phrases import PAUSE, cut_at_pauses
@@ -41,12 +44,14 @@ def tune(
     from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
     from asr.manifest import evenly_spread, read_manifest
-    from asr.model import find_model, write_config
+    from asr.model import PRETRAINED, find_model, write_config
     from asr.pauses import pause_tokens
     from asr.precision import fast_eight_bits
     from asr.transcriber import load_acoustic_model
 
     folder = find_model(model)
+    if folder.parent == PRETRAINED:
+        raise UserError(f"{model}: is part of the program; copy {folder} and tune the copy")
     network = load_acoustic_model(folder)
     defaults = {"pause": PAUSE} | network.config.decoding
     rescoring_lm = None if rescore in (None, NONE) else Path(str(rescore))
@@ -78,7 +83,7 @@ def tune(
     if not chosen:
         raise UserError(f"{manifest}: no utterance has a text to compare with")
     seconds = sum(utterance.duration for utterance in chosen)
-    with show_progress("computing emissions", seconds, "seconds") as advance:
+    with quiet_libraries(), show_progress("computing emissions", seconds, "seconds") as advance:
         emissions, references = tuning.compute_emissions(network, chosen, chosen_head, threads, advance)
     for source, name in ((lm, "lm"), (lexicon, "lexicon.txt"), (rescoring_lm, "rescoring_lm")):
         if source is not None:
@@ -89,7 +94,8 @@ def tune(
         typer.echo(f"{_listed(trial.weights)}: WER {trial.wer:.2f} %", err=True)
 
     defaults |= {"head": chosen_head, "decoder": "beam", **(options.settings or {})}
-    defaults |= {"confidence_slope": 1.0, "confidence_offset": 0.0}
+    calibrated = {name: defaults.get(name, neutral) for name, neutral in UNCALIBRATED.items()}
+    defaults |= UNCALIBRATED
     network.config.decoding = defaults
     build = decoder_builder(folder, network, options)
     config = beam_config(defaults, options)
@@ -119,7 +125,8 @@ def tune(
     try:
         calibration = tuning.calibrate(phrases.join(nbests), references)
     except UserError as error:
-        typer.echo(f"asr: {error}", err=True)
+        typer.echo(f"asr: {error}; they stay as they were", err=True)
+        defaults |= calibrated
     else:
         defaults["confidence_slope"] = round(calibration.slope, 4)
         defaults["confidence_offset"] = round(calibration.offset, 4)

@@ -216,6 +216,8 @@ def _beam_search(
     folder: Path, model: "AcousticModel", options: DecodingOptions, config: BeamConfig
 ) -> Decoder:
     build, defaults = decoder_builder(folder, model, options), model.config.decoding
+    if "lm_weight" in (options.settings or {}) and _resource(options.lm, folder / "lm") is None:
+        raise UserError("--lm-weight: needs a language model; give --lm")
     rescorer = load_rescorer(folder, defaults, options, config.lm_weight)
     if rescorer is None:
         return BeamSearch(build(config))

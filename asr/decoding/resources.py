@@ -157,9 +157,9 @@ def _ids(names: Sequence[str], lm: NGram | None, kind: str) -> tuple[NDArray[np.
     if lm is None:
         return np.zeros(len(names), dtype=np.int32), _no_lm().arrays
     ids = np.fromiter(map(lm.word_ids.get, names, repeat(UNKNOWN_ID)), dtype=np.int32, count=len(names))
-    if not ids.any():
+    if not ids.any() or (kind == "words" and lm.unit != kind):
         examples = ", ".join(lm.words[3:6])
-        raise UserError(f"the language model has none of the {kind}: it is one of {lm.unit} ({examples} …)")
+        raise UserError(f"the language model is not of these {kind}: it is one of {lm.unit} ({examples} …)")
     return ids, lm.arrays
 
 

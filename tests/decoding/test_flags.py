@@ -112,6 +112,12 @@ def test_the_n_best_list_can_be_had_from_transcribe(run_asr: Run, outputs: Calla
     assert outputs(run_asr, "transcribe", "--nbest", 3) != outputs(run_asr, "transcribe")
 
 
+def test_a_weight_without_language_model_is_refused(run_asr: Run, beam_model: Path, clips: Path) -> None:
+    done = run_asr("decode", beam_model, clips, "--lm", "none", "--lm-weight", 3)
+    assert (done.status, done.stdout) == (1, "")
+    assert "--lm-weight: needs a language model" in done.stderr
+
+
 @pytest.mark.parametrize(
     "flags",
     [

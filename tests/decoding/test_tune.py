@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from asr.errors import UserError
+
 Run = Callable[..., Any]
 
 
@@ -78,6 +80,24 @@ def test_confidences_are_calibrated_in_the_directory(
     assert (kept["confidence_slope"], kept["confidence_offset"]) != (1.0, 0.0)
     measured = json.loads(run_asr("evaluate", copied_model, manifest, "--json").stdout)
     assert 0 < measured["expected_calibration_error"] < 1
+
+
+def test_a_calibration_stays_where_none_can_be_made(
+    run_asr: Run, copied_model: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = yaml.safe_load((copied_model / "config.yaml").read_text())
+    config["decoding"] |= {"confidence_slope": 0.7, "confidence_offset": 1.2}
+    (copied_model / "config.yaml").write_text(yaml.safe_dump(config))
+
+    def refuse(*_: object) -> None:
+        raise UserError("confidences cannot be calibrated")
+
+    monkeypatch.setattr("asr.tuning.calibrate", refuse)
+    done = run_asr("tune", copied_model, manifest, "--beam-size", 20)
+    assert done.status == 0
+    assert "confidences cannot be calibrated; they stay as they were" in done.stderr
+    kept = decoding(copied_model)
+    assert (kept["confidence_slope"], kept["confidence_offset"]) == (0.7, 1.2)
 
 
 def test_a_missing_recurrent_model_leaves_the_directory_as_it_was(

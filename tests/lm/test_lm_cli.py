@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from asr.model import PRETRAINED
+
 TEXT = "THE CAT SAT ON THE MAT\nTHE DOG SAT ON THE CAT\nA CAT AND A DOG\nTHE MAT\n" * 3
 
 Run = Callable[..., Any]
@@ -42,7 +44,7 @@ def test_directories_and_arpa_files_turn_into_each_other(run_asr: Run, text: Pat
     options = ("--order", 3, "--bits", 16)
     run_asr("lm", "build", text, "-o", tmp_path / "lm", *options)
     run_asr("lm", "build", tmp_path / "lm", "-o", tmp_path / "lm.arpa.gz")
-    run_asr("lm", "build", tmp_path / "lm.arpa.gz", "-o", tmp_path / "again", *options)
+    run_asr("lm", "build", tmp_path / "lm.arpa.gz", "-o", tmp_path / "again", "--bits", 16)
     figures = [
         json.loads(run_asr("lm", "perplexity", tmp_path / name, text, "--json").stdout)["perplexity"]
         for name in ("lm", "lm.arpa.gz", "again")
@@ -124,6 +126,27 @@ def test_a_model_among_texts_is_refused(run_asr: Run, text: Path, tmp_path: Path
     run_asr("lm", "build", text, "-o", tmp_path / "lm")
     ran = run_asr("lm", "build", tmp_path / "lm", text, "-o", tmp_path / "other")
     assert ran.status == 1 and "converted alone" in ran.stderr
+
+
+@pytest.mark.parametrize("option", [("--order", 2), ("--unit", "words")])
+def test_what_a_finished_model_cannot_become_is_refused(
+    run_asr: Run, text: Path, tmp_path: Path, option: tuple[object, ...]
+) -> None:
+    run_asr("lm", "build", text, "-o", tmp_path / "lm")
+    ran = run_asr("lm", "build", tmp_path / "lm", "-o", tmp_path / "other", *option)
+    assert ran.status == 1 and "converted alone" in ran.stderr
+
+
+def test_bits_of_an_arpa_file_are_refused(run_asr: Run, text: Path, tmp_path: Path) -> None:
+    ran = run_asr("lm", "build", text, "-o", tmp_path / "lm.arpa", "--bits", 16)
+    assert ran.status == 1 and "--bits: are those of a directory" in ran.stderr
+
+
+def test_a_recurrent_model_is_told_by_its_shape(run_asr: Run) -> None:
+    found = facts(run_asr, PRETRAINED / "en" / "rescoring_lm")
+    assert (found["cell"], found["vocabulary"]) == ("lstm", 20003)
+    assert found["parameters"] > 8e6
+    assert found["bytes"] > 8e6
 
 
 def test_a_folder_without_a_model_is_named(run_asr: Run, tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ def test_another_ending_is_refused_before_the_work(files, tmp_path):
     assert not (tmp_path / "compare.gif").exists()
 
 
+def test_labels_without_a_picture_are_refused(files):
+    with pytest.raises(UserError, match="--labels: are those of the picture"):
+        run(*files, "--labels", "OLD", "NEW")
+
+
 def test_without_output_nothing_is_drawn(files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "asr.plots.comparison", None)
     before = sorted(tmp_path.iterdir())
