@@ -157,7 +157,7 @@ class TrainingConfig:
         freeze: Patterns (shell style) of parameters that stay as they are.
         evaluate_every: Epochs between evaluations.
         checkpoint_minutes: Between checkpoints inside an epoch.
-        keep: Best models kept, beside the newest checkpoint.
+        keep: Best models kept, and the newest one.
         tensorboard: Write TensorBoard files too.
     """
 

@@ -246,8 +246,10 @@ class Trainer:
         partial.rename(whole)
         if improved:
             self._save_model(self.folder / "model", rates)
+        # The newest stays whatever its error: where words are what is trained, that may rise as they improve.
         for worse in sorted(models.iterdir())[self.recipe.training.keep :]:
-            shutil.rmtree(worse)
+            if worse != whole:
+                shutil.rmtree(worse)
 
     def _save_model(self, folder: Path, rates: dict[str, Any]) -> None:
         position = self.position

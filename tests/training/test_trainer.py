@@ -163,10 +163,10 @@ def test_a_run_that_no_longer_improves_ends_early(train: Train, kind: str) -> No
     assert run.position["plateau"] == (0.125 if kind == "plateau" else 1.0)
 
 
-def test_the_best_models_are_kept_and_the_best_of_them_is_the_model(
+def test_the_best_models_and_the_newest_are_kept_and_the_best_of_them_is_the_model(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates = iter([80.0, 60.0, 90.0, 70.0])
+    rates = iter([80.0, 60.0, 70.0, 90.0])
 
     def evaluate(self: Any, model: Model, *_: Any) -> Any:
         wrong = round(next(rates))
@@ -179,7 +179,7 @@ def test_the_best_models_are_kept_and_the_best_of_them_is_the_model(
     )
     step = run.position["step"] // 4
     kept = sorted(path.name for path in (run.folder / "models").iterdir())
-    assert kept == [f"060.0000-step-{2 * step:09d}", f"070.0000-step-{4 * step:09d}"]
+    assert kept == [f"{rate:03d}.0000-step-{turn * step:09d}" for rate, turn in ((60, 2), (70, 3), (90, 4))]
     best = weights(run.folder / "models" / kept[0])
     assert all(torch.equal(value, best[name]) for name, value in weights(run.folder / "model").items())
     assert load_network(run.folder / "model").config.training["development"]["characters"]["wer"] == 60.0
