@@ -47,6 +47,7 @@ def run() -> None:
     called, output is flushed. To take torch's modules apart as well lasts a fifth of a second.
     """
     status: Any = 0
+    _end_in_order()
     try:
         main()
     except SystemExit as end:
@@ -89,8 +90,6 @@ def main() -> None:
     from asr.cli.garbage import collect_rarely
 
     _open_missing_streams()
-    if threading.current_thread() is threading.main_thread():
-        _end_in_order()
 
     if not app.registered_commands:  # where it is called again and again, as tests do
         commands.register(app)
