@@ -392,7 +392,9 @@ class Trainer:
         tensors, state = found
         if not self.optimisation.restore(tensors):
             raise UserError(f"{self.folder}: its checkpoint is of another network; --output another folder")
-        self.position = TrainerPosition(**state)
+        # A checkpoint of an earlier version does not say how many batches its epoch has.
+        batches = {"batches": len(self._plan(state["epoch"]))}
+        self.position = TrainerPosition(**batches | state)
 
 
 def _describe(model: Model, head: str, result: Score) -> str:

@@ -1,5 +1,6 @@
 """A run killed at any moment and resumed ends with the weights of one that was not."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -87,6 +88,23 @@ def test_a_run_that_goes_on_with_other_batches_does_the_rest_of_its_epoch(
     done = half * number[after] // number[before]
     assert resumed.position["step"] == half + number[after] - done
     assert 0 < number[after] - done < number[after]
+
+
+def test_a_checkpoint_that_does_not_count_its_batches_goes_on_where_it_was(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = ("schedule.steps=0", "schedule.epochs=1", "data.dev=''", "batching.max_seconds=2")
+    whole = train("whole", *epoch)
+    take_step = trainer.Trainer._step
+    monkeypatch.setattr(trainer.Trainer, "_step", lambda self: take_step(self) or self.position.step == 2)
+    with pytest.raises(SystemExit):
+        train("run", *epoch)
+    monkeypatch.undo()
+    (state,) = (tmp_path / "run" / "checkpoints").rglob("state.json")
+    found = json.loads(state.read_text())
+    assert found.pop("batches") == whole.position["batches"] > 2
+    state.write_text(json.dumps(found))
+    assert train("run", *epoch, resume=True).position["step"] == whole.position["step"]
 
 
 @pytest.mark.parametrize(
