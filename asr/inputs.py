@@ -90,13 +90,14 @@ def output_stems(inputs: Sequence[Input]) -> list[PurePath]:
 
 
 def without_repeats(inputs: Sequence[Input]) -> list[Input]:
-    """Inputs of which none is the same part of the same file as one before it."""
-    seen: set[tuple[str, float, float | None]] = set()
+    """Inputs of which none is the same part of the same file, under the same stem, as one before it."""
+    seen: set[tuple[str, float, float | None, PurePath]] = set()
     kept = []
     for entry in inputs:
         source = entry.recording.source
         if isinstance(source, str | os.PathLike):
-            part = (os.path.realpath(source), entry.recording.offset, entry.recording.duration)
+            recording = entry.recording
+            part = (os.path.realpath(source), recording.offset, recording.duration, entry.stem)
             if part in seen:
                 continue
             seen.add(part)

@@ -292,6 +292,14 @@ def test_what_is_named_twice_is_written_once(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "b.txt"]
 
 
+def test_one_recording_under_two_ids_is_written_twice(transcribe: Run, clip: Path, tmp_path: Path) -> None:
+    manifest = clip.parent / "m.jsonl"
+    lines = [{"audio_filepath": "a.wav", "duration": 1.0, "id": name} for name in ("first", "second")]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert transcribe(manifest, "-o", tmp_path / "out").status == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["first.txt", "second.txt"]
+
+
 def test_two_recordings_for_one_file_harm_no_other(
     transcribe: Run, clip: Path, record: Record, tmp_path: Path
 ) -> None:
