@@ -39,8 +39,8 @@ BLOCK_SAMPLES = 1 << 16
 # What libsndfile's log says of a chunk of samples whose size is not what its header says.
 _CORRECTED = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
 # A program that cannot know how much will come writes the greatest number there is, or none.
-ENDLESS = 0x7FFF_F000
-_MP3_HEAD = 1 << 14
+ENDLESS = 0x7F00_0000
+_MP3_HEAD = 200
 # In a folder only files that are called like audio or video; a file that is named itself may be called
 # anything.
 SUFFIXES = frozenset(
@@ -117,7 +117,11 @@ class AudioReader:
             if len(block):
                 total += len(block)
                 yield clean(block)
-            if not len(block) and self.promised is not None and total < self.promised:
+            if (
+                not len(block)
+                and self.promised is not None
+                and total < self.promised - self.info.sample_rate / 10
+            ):
                 came, promised = (samples / self.info.sample_rate for samples in (total, self.promised))
                 self.damage = f"cut off after {came:.1f} s of {promised:.1f} s"
             if not len(block) or self.damage:
@@ -281,8 +285,12 @@ def _promised(sound: soundfile.SoundFile, path: str) -> int | None:
     """
     if sound.format == "MP3":
         with Path(path).open("rb") as stream:
-            head = stream.read(_MP3_HEAD)
-        return sound.frames if b"Xing" in head or b"Info" in head else None
+            tag = stream.read(10)
+            # An ID3 tag, which may hold any words, comes before; its size has seven bits a byte.
+            size = sum(byte << 7 * place for place, byte in enumerate(reversed(tag[6:]))) + 10
+            stream.seek(size if tag[:3] == b"ID3" else 0)
+            frame = stream.read(_MP3_HEAD)
+        return sound.frames if b"Xing" in frame or b"Info" in frame else None
     if found := _CORRECTED.search(sound.extra_info):
         said, came = int(found[1]), int(found[2])
         if came and said < ENDLESS:

@@ -231,7 +231,7 @@ def test_a_stream_whose_length_nobody_knew_is_whole(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav")
     data = bytearray(path.read_bytes())
     start = data.index(b"data") + 4
-    for size in (0, 0x7FFF_FFFF, 0xFFFF_FFFF):
+    for size in (0, 0x7F00_0000, 0x7FFF_EFFE, 0x7FFF_FFFF, 0xFFFF_FFFF):
         data[start : start + 4] = size.to_bytes(4, "little")
         path.write_bytes(data)
         with open_audio(path) as reader:

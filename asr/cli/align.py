@@ -130,7 +130,7 @@ def _cutting(
     if given and manifest_out is None:
         raise UserError(f"--{next(iter(given))}: goes with --manifest-out")
     cutting = CutOptions(**given)
-    if cutting.shortest > cutting.longest:
+    if {"shortest", "longest"} <= set(given) and cutting.shortest > cutting.longest:
         raise UserError(f"--shortest {cutting.shortest:g}: is more than --longest {cutting.longest:g}")
     return cutting
 

@@ -90,7 +90,7 @@ def build(
     check_output(output)
     if bits is not None and is_arpa(output):
         raise UserError("--bits: are those of a directory; an ARPA file holds decimal numbers")
-    _check_choices(unit or UNITS[0], bits or 8, entropy, size)
+    _check_choices(UNITS[0] if unit is None else unit, 8 if bits is None else bits, entropy, size)
     target = _bytes(size) if size is not None else None
     counts = _counts(prune)
     with _stages() as report:

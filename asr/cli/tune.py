@@ -50,7 +50,7 @@ def tune(
     from asr.transcriber import load_acoustic_model
 
     folder = find_model(model)
-    if folder.parent == PRETRAINED:
+    if folder.resolve().parent == PRETRAINED.resolve():
         raise UserError(f"{model}: is part of the program; copy {folder} and tune the copy")
     network = load_acoustic_model(folder)
     defaults = {"pause": PAUSE} | network.config.decoding

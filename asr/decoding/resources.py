@@ -157,7 +157,7 @@ def _ids(names: Sequence[str], lm: NGram | None, kind: str) -> tuple[NDArray[np.
     if lm is None:
         return np.zeros(len(names), dtype=np.int32), _no_lm().arrays
     ids = np.fromiter(map(lm.word_ids.get, names, repeat(UNKNOWN_ID)), dtype=np.int32, count=len(names))
-    if not ids.any() or (kind == "words" and lm.unit != kind):
+    if not ids.any() or (kind == "words" and lm.unit != kind and any(len(name) > 1 for name in names)):
         examples = ", ".join(lm.words[3:6])
         raise UserError(f"the language model is not of these {kind}: it is one of {lm.unit} ({examples} …)")
     return ids, lm.arrays
