@@ -94,10 +94,9 @@ def without_repeats(inputs: Sequence[Input]) -> list[Input]:
     seen: set[tuple[str, float, float | None, PurePath]] = set()
     kept = []
     for entry in inputs:
-        source = entry.recording.source
-        if isinstance(source, str | os.PathLike):
-            recording = entry.recording
-            part = (os.path.realpath(source), recording.offset, recording.duration, entry.stem)
+        recording = entry.recording
+        if isinstance(recording.source, str | os.PathLike):
+            part = (os.path.realpath(recording.source), recording.offset, recording.duration, entry.stem)
             if part in seen:
                 continue
             seen.add(part)

@@ -115,8 +115,6 @@ def _reader(
             data = pipe.read1(wanted if left is None else min(wanted, left))
             if not data:
                 rest = b""  # the last sample came by half
-                if left:
-                    reader.damage = "cut off before the end that its header tells"
                 break
             left = None if left is None else left - len(data)
             rest += data
@@ -124,8 +122,7 @@ def _reader(
         block, rest = rest[:whole], rest[whole:]
         return _decoded(block, info, _SUBTYPES[kind])
 
-    reader = AudioReader(name, info, read)
-    return reader
+    return AudioReader(name, info, read, None if size is None else size // width)
 
 
 def _decoded(data: bytes, info: AudioInfo, subtype: str) -> np.ndarray:

@@ -90,7 +90,8 @@ def build(
     check_output(output)
     if bits is not None and is_arpa(output):
         raise UserError("--bits: are those of a directory; an ARPA file holds decimal numbers")
-    _check_choices(UNITS[0] if unit is None else unit, 8 if bits is None else bits, entropy, size)
+    bits = 8 if bits is None else bits
+    _check_choices(UNITS[0] if unit is None else unit, bits, entropy, size)
     target = _bytes(size) if size is not None else None
     counts = _counts(prune)
     with _stages() as report:
@@ -104,8 +105,8 @@ def build(
         if entropy is not None:
             table = prune_by_entropy(table, entropy, report)
         if target is not None:
-            table = prune_to_size(table, target, bits or 8, report)
-        save_table(output, table, bits or 8)
+            table = prune_to_size(table, target, bits, report)
+        save_table(output, table, bits)
     _tell(table, output)
 
 

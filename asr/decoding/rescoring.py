@@ -1,6 +1,5 @@
 """Rescoring of n-best lists with a recurrent language model."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.errors import UserError
+from asr.errors import check_range
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
@@ -39,16 +38,11 @@ class RescoringConfig:
 
     def check(self) -> None:
         """Raise :class:`UserError` naming the first setting that makes no sense."""
-        for name, value, least, most in (
-            ("mix", self.mix, 0, 1),
-            ("lm_scale", self.lm_scale, 0, 100),
-            ("nbest", self.nbest, 1, math.inf),
-            ("threshold", self.threshold, 0, math.inf),
-            ("context", self.context, 0, math.inf),
-        ):
-            if not least <= value <= most:
-                limit = f"at least {least}" if most == math.inf else f"from {least} to {most}"
-                raise UserError(f"decoding.rescoring.{name}: {value} must be {limit}")
+        check_range("decoding.rescoring.mix", self.mix, 0, 1)
+        check_range("decoding.rescoring.lm_scale", self.lm_scale, 0, 100)
+        check_range("decoding.rescoring.nbest", self.nbest, 1)
+        check_range("decoding.rescoring.threshold", self.threshold, 0)
+        check_range("decoding.rescoring.context", self.context, 0)
 
 
 @dataclass(frozen=True)

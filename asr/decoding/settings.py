@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from asr.decoding.options import DecodingOptions
 
 DECODERS = ("greedy", "beam")
-# Beside the fields of BeamConfig.
-_OTHERS = ("decoder", "head", "pause", "rescoring", "speech_gate")
+_OF_THE_SEARCH = {field.name for field in fields(BeamConfig)}
+_OTHERS = {"decoder", "head", "pause", "rescoring", "speech_gate"}
 
 Settings = TypeVar("Settings", BeamConfig, RescoringConfig)
 
@@ -33,8 +33,7 @@ def check_settings(decoding: Mapping[str, Any], heads: Mapping[str, Any]) -> Non
     Raises:
         UserError: naming the first setting that there is not, or that makes no sense.
     """
-    known = {field.name for field in fields(BeamConfig)} | set(_OTHERS)
-    if unknown := [key for key in decoding if key not in known]:
+    if unknown := [key for key in decoding if key not in _OF_THE_SEARCH | _OTHERS]:
         raise UserError(f"decoding.{unknown[0]}: no such setting (misspelt?)")
     if (head := decoding.get("head")) and head not in heads:
         raise UserError(f"decoding.head: {head!r} is not one of {', '.join(heads)}")
@@ -58,8 +57,8 @@ def decoder_name(decoding: Mapping[str, Any], wished: str | None = None) -> str:
 
 def beam_config(decoding: Mapping[str, Any], options: "DecodingOptions | None" = None) -> BeamConfig:
     """Tuned settings of a model directory, with the user's in their place."""
-    known = {field.name for field in fields(BeamConfig)}
-    config = _typed(BeamConfig, {key: value for key, value in decoding.items() if key in known}, "decoding")
+    given = {key: value for key, value in decoding.items() if key in _OF_THE_SEARCH}
+    config = _typed(BeamConfig, given, "decoding")
     if options is not None:
         config = replace(config, **(options.settings or {}))
         if options.nbest is not None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-from asr.errors import UserError
+from asr.errors import UserError, check_range
 
 Choices = dict[str, Sequence[str]]
 Ranges = dict[str, tuple[float, float]]
@@ -50,9 +50,7 @@ def check_values(recipe: Any, choices: Choices, ranges: Ranges) -> None:
     for key, (lowest, highest) in (SHARED_RANGES | ranges).items():
         value = _value(recipe, key)
         for number in value if isinstance(value, tuple | list) else (value,):
-            if not lowest <= number <= highest:
-                limit = f"at least {lowest}" if highest == math.inf else f"from {lowest} to {highest}"
-                raise UserError(f"{key}: {number} must be {limit}")
+            check_range(key, number, lowest, highest)
     schedule = recipe.schedule
     if sum(bool(length) for length in (schedule.epochs, schedule.steps, schedule.minutes)) != 1:
         raise UserError("schedule needs exactly one of epochs, steps and minutes")
