@@ -9,12 +9,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from asr.augmentation import AugmentConfig
 from asr.batching import BatchingConfig
@@ -24,6 +21,7 @@ from asr.errors import UserError
 from asr.frontend import FrontendConfig
 from asr.model import HeadConfig, check_heads
 from asr.training.checks import PRECISIONS, Choices, Ranges, check_values
+from asr.training.recipe_file import read_recipe
 
 
 @dataclass
@@ -200,24 +198,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     Raises:
         UserError: missing file, broken YAML, unknown key, wrong type or a value outside its choices.
     """
-    try:
-        content = _sections(yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
-        merged = OmegaConf.merge(
-            OmegaConf.structured(Recipe), OmegaConf.create(content), OmegaConf.from_dotlist(list(overrides))
-        )
-        recipe = OmegaConf.to_object(merged)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this recipe ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    except (OmegaConfBaseException, TypeError, ValueError) as error:
-        raise UserError(f"{path}: {_explain(error)}") from error
-    assert isinstance(recipe, Recipe)
-    try:
-        _check(recipe)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    return recipe
+    return read_recipe(Recipe, path, overrides, _check)
 
 
 def write_recipe(path: str | os.PathLike[str], recipe: Recipe) -> None:
@@ -226,24 +207,6 @@ def write_recipe(path: str | os.PathLike[str], recipe: Recipe) -> None:
 
     with atomic_write(path) as stream:
         stream.write(OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True))
-
-
-def _sections(content: Any) -> dict[str, Any]:
-    """A recipe's sections; those without a key are as good as absent."""
-    if not isinstance(content, dict):
-        raise ValueError("a recipe is made of sections with keys and values (data:, encoder:, schedule:)")
-    for name, section in content.items():
-        if name in Recipe.__dataclass_fields__ and not isinstance(section, dict | None):
-            raise ValueError(f"{name}: must hold keys and values, not {section!r}")
-    return {name: section for name, section in content.items() if section is not None}
-
-
-def _explain(error: Exception) -> str:
-    key = getattr(error, "full_key", None)
-    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "not in" in message and key:
-        return f"unknown key {key!r} (misspelt?)"
-    return f"{key}: {message}" if key else message
 
 
 CHOICES: Choices = {"training.precision": PRECISIONS, "frontend.cmvn": ("utterance", "fixed")}

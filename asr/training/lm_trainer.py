@@ -9,10 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from asr.encoder import CELLS
@@ -26,6 +23,7 @@ from asr.training.lm_data import Text, frequent_words
 from asr.training.network import training_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.position import Position
+from asr.training.recipe_file import read_recipe
 
 
 @dataclass
@@ -68,21 +66,7 @@ def load_lm_recipe(path: Path, overrides: list[str]) -> LMRecipe:
     Raises:
         UserError: it cannot be read, has an unknown key or a wrong value.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        recipe = OmegaConf.to_object(
-            OmegaConf.merge(
-                OmegaConf.structured(LMRecipe), OmegaConf.create(content), OmegaConf.from_dotlist(overrides)
-            )
-        )
-    except (OSError, TypeError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: {str(error).strip().splitlines()[0]}") from error
-    assert isinstance(recipe, LMRecipe)
-    try:
-        _check(recipe)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    return recipe
+    return read_recipe(LMRecipe, path, overrides, _check)
 
 
 CHOICES: Choices = {

@@ -183,6 +183,8 @@ def recipe(tmp_path: Path) -> Path:
         ("model.embedding_size=0", "model.embedding_size: 0"),
         ("model.cell=tree", "model.cell: 'tree' is not one of rnn, lstm, gru"),
         ("seed=-1", "seed: -1"),
+        ("model.hiden_size=8", "unknown key 'model.hiden_size' (misspelt?)"),
+        ("model=8", "model: "),
     ],
 )
 def test_a_mistake_in_a_recipe_names_its_key(recipe: Path, change: str, named: str) -> None:
@@ -192,7 +194,7 @@ def test_a_mistake_in_a_recipe_names_its_key(recipe: Path, change: str, named: s
 
 def test_a_recipe_that_is_a_list_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "lm.yaml").write_text("- data\n")
-    with pytest.raises(UserError, match=r"lm\.yaml: ."):
+    with pytest.raises(UserError, match=r"lm\.yaml: a recipe is made of sections"):
         load_lm_recipe(tmp_path / "lm.yaml", [])
 
 

@@ -1,0 +1,69 @@
+"""Recipes as files: YAML, with values of the command line in the place of its own."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from asr.errors import UserError
+
+AnyRecipe = TypeVar("AnyRecipe")
+
+
+def read_recipe(
+    kind: type[AnyRecipe],
+    path: str | os.PathLike[str],
+    overrides: Sequence[str],
+    check: Callable[[AnyRecipe], None],
+) -> AnyRecipe:
+    """Read, merge and check a recipe.
+
+    Args:
+        kind: The dataclass of its sections.
+        path: YAML.
+        overrides: ``section.key=value``, one by one.
+        check: Raises :class:`UserError` for a value that makes no sense.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key, wrong type or what ``check`` says; names the file.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        changes = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
+        given = (_sections(content, kind), _sections(changes, kind))
+        recipe = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), *given))
+        assert isinstance(recipe, kind)
+        check(recipe)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this recipe ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise UserError(f"{path}: {_explain(error)}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return recipe
+
+
+def _sections(content: Any, kind: type) -> dict[str, Any]:
+    """A recipe's sections; those without a key are as good as absent."""
+    if not isinstance(content, dict):
+        raise ValueError("a recipe is made of sections with keys and values (data:, encoder:, schedule:)")
+    sections = {field.name for field in fields(kind) if field.default_factory is not MISSING}
+    for name, section in content.items():
+        if name in sections and not isinstance(section, dict | None):
+            raise ValueError(f"{name}: must hold keys and values, not {section!r}")
+    return {name: section for name, section in content.items() if section is not None or name not in sections}
+
+
+def _explain(error: Exception) -> str:
+    key = getattr(error, "full_key", None)
+    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "not in" in message and key:
+        return f"unknown key {key!r} (misspelt?)"
+    return f"{key}: {message}" if key else message
