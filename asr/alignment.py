@@ -85,7 +85,6 @@ def word_times(
     words: Sequence[str],
     spans: Sequence[tuple[int, int]],
     frame_shift: float,
-    start: float = 0.0,
     duration: float = math.inf,
 ) -> tuple[Word, ...]:
     """Words with times.
@@ -95,7 +94,6 @@ def word_times(
         words: The text.
         spans: Of each word its tokens, from the first to the one after the last.
         frame_shift: Seconds from one encoder frame to the next.
-        start: Time of the first frame in seconds.
         duration: Of the recording in seconds: its last frame may reach beyond it.
 
     Returns:
@@ -105,8 +103,8 @@ def word_times(
     return tuple(
         Word(
             word,
-            round(min(start + int(alignment.starts[begin]) * frame_shift, duration), 6),
-            round(min(start + int(alignment.ends[end - 1]) * frame_shift, duration), 6),
+            round(min(int(alignment.starts[begin]) * frame_shift, duration), 6),
+            round(min(int(alignment.ends[end - 1]) * frame_shift, duration), 6),
             float(np.exp(alignment.scores[begin:end].mean())),
         )
         for word, (begin, end) in zip(words, spans, strict=True)

@@ -1,8 +1,12 @@
-"""How many cores torch computes on, where several threads or processes share them."""
+"""How many cores there are, and how many torch computes on where several threads or processes share them."""
 
+import os
 import threading
 
-import torch
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ComputingOn:
@@ -19,6 +23,8 @@ class ComputingOn:
         self._cores = cores
 
     def __enter__(self) -> None:
+        import torch
+
         with self._lock:
             if not ComputingOn._blocks:
                 ComputingOn._before = torch.get_num_threads()
@@ -26,6 +32,8 @@ class ComputingOn:
             torch.set_num_threads(self._cores)
 
     def __exit__(self, *_: object) -> None:
+        import torch
+
         with self._lock:
             ComputingOn._blocks -= 1
             # Not only at the last: OpenMP keeps the number for each thread that set it.

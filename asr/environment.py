@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from asr.cores import usable_cores
 from asr.kernel_cache import user_cache, writable
 
 DISTRIBUTION = "asr-ctc"
@@ -92,7 +93,7 @@ def describe() -> Environment:
         platform=f"{platform.platform()}, {_processor()}",
         versions={name: _version(name) for name in PACKAGES},
         devices=devices,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         threads=threads,
         cache=kernel_cache(Path(__file__).parent),
         models=shipped_models(),

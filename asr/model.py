@@ -207,16 +207,15 @@ class Model(nn.Module, AcousticModel):
         return self._head(head or self.default_head, layers).log_softmax(-1), state
 
     def _head(self, name: str, layers: list[Tensor]) -> Tensor:
+        # Layer 0 is the topmost, as -1 is the last of a list.
         logits: Tensor = self.heads[name](layers[self.config.heads[name].layer - 1])
         return logits
 
 
-def build_tokenizer(
-    head: HeadConfig, pronunciations: dict[str, tuple[str, ...]] | None = None, folder: Path | None = None
-) -> Tokenizer:
+def build_tokenizer(head: HeadConfig, pronunciations: dict[str, tuple[str, ...]] | None = None) -> Tokenizer:
     """The tokenizer of a head, before training; tokens of a trained one come from its directory."""
     if head.units == "wordpieces":
-        return WordPieceTokenizer((folder or Path()) / head.wordpieces)
+        return WordPieceTokenizer(Path(head.wordpieces))
     if head.units == "phones":
         return PhoneTokenizer(WORD_END_PHONES if head.word_ends else PHONES, pronunciations)
     return CharacterTokenizer()

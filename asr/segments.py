@@ -12,35 +12,33 @@ LINE_CHARACTERS, CUE_LINES, CUE_SECONDS = 42, 2, 7.0
 SHORTEST_CUE = 1.0
 
 
-def split_at_pauses(
-    words: Sequence[Word], channel: int | None = None, pause: float = PAUSE, longest: float = LONGEST_SEGMENT
-) -> tuple[Segment, ...]:
-    """Segments of words with at least ``pause`` seconds between them.
+def split_at_pauses(words: Sequence[Word], channel: int | None = None) -> tuple[Segment, ...]:
+    """Segments of words with at least :data:`PAUSE` seconds between them.
 
-    A segment of more than ``longest`` seconds is cut again, where its words are furthest apart.
+    A segment of more than :data:`LONGEST_SEGMENT` seconds is cut again, where its words are furthest apart.
     """
     segments = []
-    for run in _runs(words, pause):
-        segments += [_segment(part, channel) for part in _shortened(run, longest)]
+    for run in _runs(words):
+        segments += [_segment(part, channel) for part in _shortened(run)]
     return tuple(segments)
 
 
-def _runs(words: Sequence[Word], pause: float) -> Iterator[Sequence[Word]]:
+def _runs(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
     begin = 0
     for position in range(1, len(words)):
-        if words[position].start - words[position - 1].end >= pause:
+        if words[position].start - words[position - 1].end >= PAUSE:
             yield words[begin:position]
             begin = position
     if begin < len(words):
         yield words[begin:]
 
 
-def _shortened(words: Sequence[Word], longest: float) -> list[Sequence[Word]]:
-    """Parts of at most ``longest`` seconds (a single word may last longer)."""
+def _shortened(words: Sequence[Word]) -> list[Sequence[Word]]:
+    """Parts of at most :data:`LONGEST_SEGMENT` seconds (a single word may last longer)."""
     parts, rest = [], [words]
     while rest:
         part = rest.pop()
-        if part[-1].end - part[0].start <= longest or len(part) == 1:
+        if part[-1].end - part[0].start <= LONGEST_SEGMENT or len(part) == 1:
             parts.append(part)
             continue
         gaps = [part[position].start - part[position - 1].end for position in range(1, len(part))]

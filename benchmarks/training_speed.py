@@ -30,10 +30,11 @@ import torch
 from torch import Tensor, multiprocessing, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from asr.cores import usable_cores
 from asr.encoder import EncoderConfig, Recurrence, RecurrentStack, State
 from asr.precision import fast_bfloat16
 from asr.training.config import Recipe, load_recipe
-from asr.training.distributed import MEMORY_SETTINGS, Ranks, launch, usable_cores
+from asr.training.distributed import MEMORY_SETTINGS, Ranks, launch
 from asr.training.trainer import Trainer
 
 WARM_UP = 2
@@ -87,7 +88,7 @@ def measure(ranks: Ranks, what: Measurement) -> None:
     audio = loading = 0.0
     for number, plan in enumerate(batches[: what.steps + WARM_UP]):
         if number == WARM_UP:
-            ranks.barrier()
+            ranks.gather(None)
             started, audio, loading = time.monotonic(), 0.0, 0.0
         trainer._seed_step()
         trainer.flat.buffer.zero_()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.cli import options as flags
+from asr.cores import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,7 @@ def align(
 
     import_torch()
     from asr.aligner import Aligner
-    from asr.cli.output import quiet_libraries, tell
+    from asr.cli.output import exit_if_failed, quiet_libraries, tell
     from asr.cli.progress import show_progress
     from asr.errors import UserError
     from asr.files import check_own_name, check_writable
@@ -103,7 +104,7 @@ def align(
     failures = 0
     results = []
     with quiet_libraries(), show_progress(f"aligning {source}", seconds, "seconds") as advance:
-        for result in aligner.align_all(utterances, threads or flags.cores(), advance, tell):
+        for result in aligner.align_all(utterances, threads or usable_cores(), advance, tell):
             if isinstance(result, UserError):
                 tell(result)
                 failures += 1
@@ -113,10 +114,7 @@ def align(
         documents.write(results)
         if manifest_out is not None:
             _write_pieces(manifest_out, utterances, results, cutting)
-    if failures:
-        if len(utterances) > 1:
-            typer.echo(f"{failures} of {len(utterances)} utterances failed", err=True)
-        raise typer.Exit(1)
+    exit_if_failed(failures, len(utterances))
 
 
 def _cutting(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from asr.cli import options as flags
+from asr.cores import usable_cores
 
 
 def decode(
@@ -32,33 +33,33 @@ def decode(
     no_speech_gate: flags.NoSpeechGateFlag = False,
     precision: flags.PrecisionFlag = "auto",
     threads: flags.ThreadsFlag = 0,
-    batch_seconds: flags.BatchSecondsFlag = 120.0,
+    batch_seconds: flags.BatchSecondsFlag = flags.BATCH_SECONDS,
 ) -> None:
     """Write what a model hears in each utterance of a manifest, as JSON lines with id and text."""
-    from asr.cli.recognise import decode_manifest, exit_status
+    from asr.cli.recognise import decode_manifest
     from asr.files import atomic_write, check_own_name, check_writable
     from asr.manifest import write_manifest
 
     options = flags.decoding_options(
-        decoder,
-        head,
-        lm,
-        lexicon,
-        beam_size,
-        lm_weight,
-        word_score,
-        hotwords,
-        rescore,
-        nbest,
-        no_speech_gate,
-        pause,
+        decoder=decoder,
+        head=head,
+        lm=lm,
+        lexicon=lexicon,
+        beam_size=beam_size,
+        lm_weight=lm_weight,
+        word_score=word_score,
+        hotwords=hotwords,
+        rescore=rescore,
+        nbest=nbest,
+        pause=pause,
+        no_speech_gate=no_speech_gate,
     )
     check_own_name(output, manifest, manifest_out)
     check_own_name(manifest_out, manifest)
     for path in filter(None, (output, manifest_out)):
         check_writable(path)
     decoded = decode_manifest(
-        model, str(manifest), options, precision, threads or flags.cores(), batch_seconds
+        model, str(manifest), options, precision, threads or usable_cores(), batch_seconds
     )
     lines = decoded.lines(nbest=nbest is not None and nbest > 1)
     if output is None:
@@ -69,7 +70,7 @@ def decode(
             stream.writelines(lines)
     if manifest_out is not None:
         write_manifest(manifest_out, decoded.labelled())
-    exit_status(decoded)
+    decoded.exit_if_failed()
 
 
 def register(app: typer.Typer) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from asr.cli import options as flags
+from asr.cores import usable_cores
 
 
 def evaluate(
@@ -29,12 +30,12 @@ def evaluate(
     no_speech_gate: flags.NoSpeechGateFlag = False,
     precision: flags.PrecisionFlag = "auto",
     threads: flags.ThreadsFlag = 0,
-    batch_seconds: flags.BatchSecondsFlag = 120.0,
+    batch_seconds: flags.BatchSecondsFlag = flags.BATCH_SECONDS,
 ) -> None:
     """Decode a manifest and measure word and character error rates."""
     import time
 
-    from asr.cli.recognise import decode_manifest, exit_status
+    from asr.cli.recognise import decode_manifest
     from asr.errors import UserError
     from asr.files import atomic_write, check_own_name, check_writable
     from asr.scoring import evaluate as align_texts
@@ -42,25 +43,24 @@ def evaluate(
     from asr.scoring.calibration import word_outcomes
 
     options = flags.decoding_options(
-        decoder,
-        head,
-        lm,
-        lexicon,
-        beam_size,
-        lm_weight,
-        word_score,
-        hotwords,
-        rescore,
-        None,
-        no_speech_gate,
-        pause,
+        decoder=decoder,
+        head=head,
+        lm=lm,
+        lexicon=lexicon,
+        beam_size=beam_size,
+        lm_weight=lm_weight,
+        word_score=word_score,
+        hotwords=hotwords,
+        rescore=rescore,
+        pause=pause,
+        no_speech_gate=no_speech_gate,
     )
     check_own_name(output, manifest)
     if output is not None:
         check_writable(output)
     started = time.monotonic()
     decoded = decode_manifest(
-        model, str(manifest), options, precision, threads or flags.cores(), batch_seconds
+        model, str(manifest), options, precision, threads or usable_cores(), batch_seconds
     )
     elapsed = time.monotonic() - started
     if output is not None:
@@ -102,7 +102,7 @@ def evaluate(
                 f"expected calibration error of the words' confidences {100 * calibration_error:.1f} %"
             )
         typer.echo(f"{seconds / 60:.1f} minutes of audio, {seconds / elapsed:.0f} times real time", err=True)
-    exit_status(decoded)
+    decoded.exit_if_failed()
 
 
 def register(app: typer.Typer) -> None:

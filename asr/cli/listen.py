@@ -57,17 +57,16 @@ def listen(
     from asr.transcriber import load_model
 
     options = flags.decoding_options(
-        decoder,
-        head,
-        lm,
-        lexicon,
-        beam_size,
-        lm_weight,
-        word_score,
-        hotwords,
-        rescore,
-        None,
-        no_speech_gate,
+        decoder=decoder,
+        head=head,
+        lm=lm,
+        lexicon=lexicon,
+        beam_size=beam_size,
+        lm_weight=lm_weight,
+        word_score=word_score,
+        hotwords=hotwords,
+        rescore=rescore,
+        no_speech_gate=no_speech_gate,
     )
     use_threads(threads)
     transcriber = load_model(model, options, device, precision)

@@ -114,6 +114,7 @@ LookAheadFlag = Annotated[
 
 
 def decoding_options(
+    *,
     decoder: str | None,
     head: str | None,
     lm: str | None,
@@ -123,9 +124,9 @@ def decoding_options(
     word_score: float | None,
     hotwords: Path | None,
     rescore: str | None,
-    nbest: int | None,
-    no_speech_gate: bool = False,
+    nbest: int | None = None,
     pause: float | None = None,
+    no_speech_gate: bool = False,
 ) -> "DecodingOptions":
     """The shared flags as one record."""
     from asr.decoding.options import DecodingOptions
@@ -143,10 +144,3 @@ def decoding_options(
         speech_gate=False if no_speech_gate else None,
         settings={key: value for key, value in settings.items() if value is not None},
     )
-
-
-def cores() -> int:
-    """Cores this process may run on."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

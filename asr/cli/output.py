@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
 from asr.errors import UserError
 from asr.files import one_line
 
@@ -49,6 +51,14 @@ def shown_text(spoken: "Transcript | Segment") -> str:
 def tell(message: object) -> None:
     """Say on standard error, in a line, what is odd or went wrong."""
     sys.stderr.write(f"asr: {one_line(str(message))}\n")
+
+
+def exit_if_failed(failed: int, total: int) -> None:
+    """Exit with status 1 where something failed; of several, say how many."""
+    if failed:
+        if total > 1:
+            tell(f"{failed} of {total} failed")
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -1,21 +1,16 @@
 """What ``asr decode`` and ``asr evaluate`` share: a manifest to hypotheses, with progress."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from asr.cli.output import quiet_libraries, tell
+from asr.cli.output import exit_if_failed, quiet_libraries, tell
 from asr.manifest import with_text
 from asr.transcript import mean_confidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from asr.decoding.options import DecodingOptions
     from asr.manifest import Utterance
     from asr.transcript import Hypothesis
@@ -25,8 +20,8 @@ if TYPE_CHECKING:
 class Decoded:
     """Utterances with their n-best lists; ``failures`` says what could not be read."""
 
-    utterances: list[Utterance]
-    hypotheses: list[list[Hypothesis]]
+    utterances: "list[Utterance]"
+    hypotheses: "list[list[Hypothesis]]"
     failures: list[str]
 
     def lines(self, nbest: bool) -> Iterator[str]:
@@ -35,7 +30,11 @@ class Decoded:
             if hypotheses:
                 yield json.dumps(_line(utterance.id, hypotheses, nbest), ensure_ascii=False) + "\n"
 
-    def labelled(self) -> Iterator[Utterance]:
+    def exit_if_failed(self) -> None:
+        """Exit with status 1 where an utterance could not be read."""
+        exit_if_failed(len(self.failures), len(self.utterances))
+
+    def labelled(self) -> "Iterator[Utterance]":
         """Utterances with the hypothesis as text and its confidence, ready to train on."""
         for utterance, hypotheses in zip(self.utterances, self.hypotheses, strict=True):
             if hypotheses:
@@ -46,7 +45,7 @@ class Decoded:
 def decode_manifest(
     model_name: str,
     manifest: str,
-    options: DecodingOptions,
+    options: "DecodingOptions",
     precision: str,
     threads: int,
     batch_seconds: float,
@@ -90,18 +89,11 @@ def decode_manifest(
         tell(failure)
     decoded = Decoded(utterances, [nbest or [] for nbest in found.results], found.failures)
     if not any(decoded.hypotheses):
-        exit_status(decoded)
+        decoded.exit_if_failed()
     return decoded
 
 
-def exit_status(decoded: Decoded) -> None:
-    """Exit with status 1 where an utterance could not be read."""
-    if decoded.failures:
-        typer.echo(f"{len(decoded.failures)} of {len(decoded.utterances)} utterances failed", err=True)
-        raise typer.Exit(1)
-
-
-def _line(identifier: str, hypotheses: list[Hypothesis], nbest: bool) -> dict[str, Any]:
+def _line(identifier: str, hypotheses: "list[Hypothesis]", nbest: bool) -> dict[str, Any]:
     best = hypotheses[0]
     line: dict[str, Any] = {"id": identifier, "text": best.text, "score": round(best.score, 4)}
     if best.words:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.cli.output import tell
+
 if TYPE_CHECKING:
     from asr.scoring.report import Report
 
@@ -116,7 +118,7 @@ def score(
         from asr.scoring.report_html import write_page
 
         embed = 50 if embed_audio is None else embed_audio
-        write_page(html, single, embed, lambda message: typer.echo(f"asr: {message}", err=True))
+        write_page(html, single, embed, tell)
 
 
 def _warn(report: "Report") -> None:
@@ -124,7 +126,7 @@ def _warn(report: "Report") -> None:
 
     if report.score.missing or report.score.extra:
         problem = mismatch(report.score.missing, report.score.extra)
-        typer.echo(f"asr: {report.hypothesis.path}: counted as errors: {problem}", err=True)
+        tell(f"{report.hypothesis.path}: counted as errors: {problem}")
 
 
 def _print(report: "Report", as_json: bool, with_errors: bool, worst: int, most: int) -> None:

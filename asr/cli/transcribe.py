@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asr.cli import options as flags
+from asr.cores import usable_cores
 
 if TYPE_CHECKING:
     from asr.errors import UserError
@@ -95,7 +96,7 @@ def transcribe(
 
     import_torch()
     from asr.audio import RawFormat
-    from asr.cli.output import quiet_libraries, tell
+    from asr.cli.output import exit_if_failed, quiet_libraries, tell
     from asr.errors import UserError
     from asr.files import check_folder_writable, escape_name
     from asr.inputs import find_inputs, without_repeats
@@ -139,28 +140,25 @@ def transcribe(
         if jobs:
             check_folder_writable(output_dir)
         if kept := sum(isinstance(job, Job) and not job.files for job in planned):
-            sys.stderr.write(
-                f"asr: {kept} of {len(inputs)} are in {escape_name(output_dir)} "
-                "(--overwrite does them again)\n"
-            )
+            tell(f"{kept} of {len(inputs)} are in {escape_name(output_dir)} (--overwrite does them again)")
     for error in errors:
         tell(error)
     if jobs:
         from asr.transcriber import load_model
 
         options = flags.decoding_options(
-            decoder,
-            head,
-            lm,
-            lexicon,
-            beam_size,
-            lm_weight,
-            word_score,
-            hotwords,
-            rescore,
-            nbest,
-            no_speech_gate,
-            pause,
+            decoder=decoder,
+            head=head,
+            lm=lm,
+            lexicon=lexicon,
+            beam_size=beam_size,
+            lm_weight=lm_weight,
+            word_score=word_score,
+            hotwords=hotwords,
+            rescore=rescore,
+            nbest=nbest,
+            pause=pause,
+            no_speech_gate=no_speech_gate,
         )
         transcriber = load_model(model, options, device, precision)
         if stream:
@@ -173,12 +171,9 @@ def transcribe(
             ascii_only = output_dir is None and not is_utf8
             makers = [writer(transcriber.provenance, highlight_words, ascii_only) for writer in writers]
             errors += _run(
-                jobs, transcriber, makers, threads or flags.cores(), batch_seconds, several=len(found) > 1
+                jobs, transcriber, makers, threads or usable_cores(), batch_seconds, several=len(found) > 1
             )
-    if errors:
-        if len(found) > 1:
-            sys.stderr.write(f"asr: {len(errors)} of {len(found)} failed\n")
-        raise typer.Exit(1)
+    exit_if_failed(len(errors), len(found))
 
 
 def _run(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from asr.cli import options as flags
+from asr.cores import usable_cores
 
 UNCALIBRATED = {"confidence_slope": 1.0, "confidence_offset": 0.0}
 
@@ -64,7 +65,7 @@ def tune(
         pause=pause,
         settings={} if beam_size is None else {"beam_size": beam_size},
     )
-    chosen_head, threads = choose_head(network, options), threads or flags.cores()
+    chosen_head, threads = choose_head(network, options), threads or usable_cores()
     # What is missing or does not fit is told before anything is written.
     defaults["pause"] = phrase_pause(defaults, options)
     given = replace(

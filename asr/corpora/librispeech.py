@@ -49,7 +49,6 @@ def download_librispeech(
     split: str,
     base_url: str = OPENSLR,
     progress: Progress = silent_progress,
-    archives: Mapping[str, Archive] = ARCHIVES,
 ) -> Path:
     """Fetch and unpack an official split to ``root/<split>``; returns that folder.
 
@@ -57,20 +56,19 @@ def download_librispeech(
 
     Args:
         root: The folder for the splits (or the one above its ``LibriSpeech``); made if missing.
-        split: A key of ``archives``.
+        split: A key of :data:`ARCHIVES`.
         base_url: Where the archives are: OpenSLR or a mirror of its ``/resources``.
         progress: Shows the bytes fetched, checked and unpacked.
-        archives: What there is to fetch.
 
     Raises:
         UserError: the split is unknown, the server cannot be reached, the archive is damaged or unsafe,
             or the disk is full.
     """
-    if split not in archives:
-        raise UserError(f"--download {split}: no such split; there are {', '.join(archives)}")
+    if split not in ARCHIVES:
+        raise UserError(f"--download {split}: no such split; there are {', '.join(ARCHIVES)}")
     inner = root / "LibriSpeech"
     folder = inner if inner.is_dir() else root
-    fetch_archive(archives[split], base_url, folder, f"LibriSpeech/{split}", progress)
+    fetch_archive(ARCHIVES[split], base_url, folder, f"LibriSpeech/{split}", progress)
     return folder / split
 
 

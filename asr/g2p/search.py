@@ -14,14 +14,14 @@ from asr.tokenizer import PHONES
 
 #: Phones less likely than this in a frame are not followed.
 _NEGLIGIBLE = 1e-4
+#: Prefixes kept from frame to frame, and words that the network reads at once.
+_BEAM_SIZE, _BATCH_SIZE = 8, 512
 
 
 def nbest(
     model: G2p,
     words: Iterable[str],
     n: int = 1,
-    beam_size: int = 8,
-    batch_size: int = 512,
     report: Callable[[int], None] = lambda _: None,
 ) -> dict[str, list[tuple[Pronunciation, float]]]:
     """The ``n`` best pronunciations of each word, best first, with their log-probabilities.
@@ -30,8 +30,6 @@ def nbest(
         model: The network.
         words: Upper-case words of letters A–Z and apostrophes.
         n: How many; fewer come back where the beam holds fewer.
-        beam_size: Prefixes kept from frame to frame.
-        batch_size: Words that the network reads at once.
         report: Called after each batch with the number of words done in it.
 
     Raises:
@@ -42,12 +40,12 @@ def nbest(
     for word in todo:
         _check(word)
     found: dict[str, list[tuple[Pronunciation, float]]] = {}
-    for start in range(0, len(todo), batch_size):
-        batch = todo[start : start + batch_size]
+    for start in range(0, len(todo), _BATCH_SIZE):
+        batch = todo[start : start + _BATCH_SIZE]
         with torch.inference_mode():
             emissions, lengths = model(*encode(batch))
         for word, frames, length in zip(batch, emissions.exp().tolist(), lengths.tolist(), strict=True):
-            found[word] = _prefix_search(frames[:length], beam_size)[:n]
+            found[word] = _prefix_search(frames[:length], _BEAM_SIZE)[:n]
         report(len(batch))
     return found
 

@@ -22,13 +22,13 @@ _LN10 = float(np.log(10.0))
 _NEVER = -99.0
 
 
-def read_arpa(path: str | os.PathLike[str], bits: int = 16) -> NGram:
-    """Read an ARPA file into a model; ``bits`` (8 or 16) as in :meth:`NGram.from_table`.
+def read_arpa(path: str | os.PathLike[str]) -> NGram:
+    """Read an ARPA file into a model of 16-bit weights.
 
     Raises:
         UserError: no ARPA file, cut short, counts that do not hold, a word or a context that is missing.
     """
-    return NGram.from_table(read_arpa_table(path), bits)
+    return NGram.from_table(read_arpa_table(path), bits=16)
 
 
 def read_arpa_table(path: str | os.PathLike[str]) -> NGramTable:

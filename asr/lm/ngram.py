@@ -1,6 +1,5 @@
 """An n-gram language model ready to be asked, in memory or mapped from its directory."""
 
-import math
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -32,11 +31,8 @@ class NGram:
         counts: Number of n-grams of each order.
         unit: "words" or "characters".
         provenance: Where the model comes from.
-        empty_state: The state in which nothing is known of the past.
         begin_state: The state at the begin of a sentence.
     """
-
-    empty_state = EMPTY_STATE
 
     def __init__(
         self,
@@ -337,8 +333,3 @@ def _suffixes(
 
 def _cumulative(counts: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-def perplexity(log_probability: float, words: int) -> float:
-    """Perplexity of ``words`` words (ends of sentences counted) of a total natural log-probability."""
-    return math.exp(-log_probability / words)

@@ -99,7 +99,7 @@ def unfolded(
     figure = Figure(figsize=(11.0, 7.4 + 1.05 * rows))
     grid = figure.add_gridspec(3, 1, height_ratios=(2.0, 4.2, 0.5 + 1.1 * rows))
     _draw_recording(figure, grid[0], shown, model, words, (first, last))
-    _draw_network(figure.add_subplot(grid[1]), shown, words, first, last, model.config.encoder.cell)
+    _draw_network(figure.add_subplot(grid[1]), shown, words, first, last)
     _draw_units(figure, grid[2], shown, words, units)
     cell = NAMES[model.config.encoder.cell]
     kind = f"Bidirectional {cell}" if model.config.encoder.bidirectional else cell
@@ -160,7 +160,7 @@ def _draw_recording(
     band.set_title("a   What is heard: filter-bank features; the box is unfolded in b")
 
 
-def _draw_network(axes: Axes, shown: _Layer, words: Sequence[Word], first: int, last: int, cell: str) -> None:
+def _draw_network(axes: Axes, shown: _Layer, words: Sequence[Word], first: int, last: int) -> None:
     """The textbook's picture, with the values that the network really had."""
     axes.axis("off")
     backward = len(shown.directions) > 1

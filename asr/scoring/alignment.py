@@ -5,7 +5,6 @@ offsets that cut it. The loops are compiled by numba, unless there is so little 
 would take longer than the work.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,8 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+
+from asr.cores import usable_cores
 
 CORRECT, SUBSTITUTION, DELETION, INSERTION = range(4)
 
@@ -150,7 +151,7 @@ def in_parallel(run: Callable[[int, int], None], work: np.ndarray) -> None:
         run: Releases the interpreter's lock for most of its time.
         work: Running total of the work, ``(utterances + 1,)``, starting with 0.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = usable_cores()
     if work[-1] <= _WORK_WORTH_THREADS or threads == 1:
         run(0, len(work) - 1)
         return

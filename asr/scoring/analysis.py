@@ -107,13 +107,12 @@ def edits(aligned: Aligned) -> Edits:
     )
 
 
-def analyse(aligned: Aligned, most: int = 50, worst: int | None = None) -> ErrorReport:
+def analyse(aligned: Aligned, most: int = 50) -> ErrorReport:
     """Find the commonest errors and where they fall.
 
     Args:
         aligned: Words or characters of all utterances.
         most: Longest list of confusions, deletions and insertions.
-        worst: Longest list of worst utterances; None for all with an error.
     """
     found = edits(aligned)
     occurrences = np.bincount(aligned.references.tokens, minlength=len(aligned.vocabulary))
@@ -128,7 +127,7 @@ def analyse(aligned: Aligned, most: int = 50, worst: int | None = None) -> Error
         inserted,
         _by_frequency(found, occurrences),
         _by_position(found, aligned),
-        order[: np.count_nonzero(errors)][:worst].tolist(),
+        order[: np.count_nonzero(errors)].tolist(),
     )
 
 

@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
+from asr.cores import usable_cores
 from asr.errors import UserError
 
 STOPPED = 130
@@ -85,16 +86,6 @@ class Ranks:
         """Raise :class:`UserError` unless all processes go on from the same step of the run in a folder."""
         if len(set(self.gather(step))) > 1:
             raise UserError(f"{folder}: all machines must see the same run folder to go on with it")
-
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-        if self.processes > 1:
-            dist.barrier()
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_first() -> bool:

@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from asr.batching import Item, share_of
-from asr.cores import ComputingOn
+from asr.cores import ComputingOn, usable_cores
 from asr.training.config import Recipe
-from asr.training.distributed import Ranks, usable_cores
+from asr.training.distributed import Ranks
 from asr.training.trainer import Trainer
 
 BYTES_PER_PARAMETER = 5 * 4  # weights, gradient, two moments of AdamW, running average

@@ -13,7 +13,7 @@ from asr.errors import UserError
 from asr.lm.arpa import read_arpa, write_arpa
 from asr.lm.build import build_table
 from asr.lm.ngram import NGram
-from asr.lm.query import NGramArrays, advance
+from asr.lm.query import EMPTY_STATE, NGramArrays, advance
 from asr.lm.table import SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable
 
 Ngram = tuple[int, ...]
@@ -72,7 +72,7 @@ def test_every_word_scores_as_the_definition_of_back_off_says(
     table = random_table(seed, order, share=share)
     known = as_dictionary(table)
     arrays = NGram.from_table(table, bits=16).arrays
-    state = NGram.empty_state
+    state = EMPTY_STATE
     for position, word in enumerate(words):
         score, state = advance(arrays, state, word)
         history = tuple(words[max(0, position - order + 1) : position])
@@ -83,7 +83,7 @@ def test_every_word_scores_as_the_definition_of_back_off_says(
 def test_words_alone_score_as_after_the_empty_context(bits: int) -> None:
     lm = NGram.from_table(random_table(3), bits)
     ids = np.array([4, 0, 2, 4])
-    assert lm.unigram_scores(ids).tolist() == [advance(lm.arrays, lm.empty_state, word)[0] for word in ids]
+    assert lm.unigram_scores(ids).tolist() == [advance(lm.arrays, EMPTY_STATE, word)[0] for word in ids]
 
 
 @settings(max_examples=20, deadline=None)
@@ -149,7 +149,7 @@ def test_words_beyond_two_bytes_are_found() -> None:
     lm = NGram.from_table(table)
 
     def score(first: int, second: int) -> float:
-        return float(advance(lm.arrays, advance(lm.arrays, lm.empty_state, first)[1], second)[0])
+        return float(advance(lm.arrays, advance(lm.arrays, EMPTY_STATE, first)[1], second)[0])
 
     assert [score(5, 7), score(5, 65_543), score(69_999, 69_998), score(5, 8)] == [-1, -2, -3, -10]
 
