@@ -16,12 +16,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from asr.errors import UserError
+from asr.tokenizer import BLANK_ID
 from asr.transcript import Word
 
 if TYPE_CHECKING:
     import torch
 
-BLANK = 0
 BLOCK = 1024
 """Frames between kept columns: balances their memory with that of a band of ``BLOCK`` by ``BLOCK`` cells."""
 
@@ -68,7 +68,7 @@ def align(emissions: "torch.Tensor | NDArray[np.float32]", tokens: Sequence[int]
             f"the recording has {len(scores)}"
         )
     path = _best_path(scores, ids, BLOCK)
-    chosen = scores[np.arange(len(path)), np.where(path >= 0, ids[path] if len(ids) else BLANK, BLANK)]
+    chosen = scores[np.arange(len(path)), np.where(path >= 0, ids[path] if len(ids) else BLANK_ID, BLANK_ID)]
     total = float(chosen.sum(dtype=np.float64))
     if total == -np.inf:
         raise UserError("the text cannot be aligned: the model gives one of its tokens no probability")
@@ -192,7 +192,7 @@ def _advance(
     high: int,
 ) -> None:
     """The next column of the trellis, between two numbers of tokens said."""
-    blank = np.float64(emission[BLANK])
+    blank = np.float64(emission[BLANK_ID])
     saying, resting = before[_SAYING], before[_RESTING]
     for m in range(low, high + 1):
         after[_RESTING, m] = max(resting[m], saying[m]) + blank

@@ -42,8 +42,13 @@ class FrontendConfig:
     floor: float = 1e-5
 
     @property
+    def frame_shift(self) -> float:
+        """Seconds by which the frames really follow each other."""
+        return self.hop_samples / self.sample_rate
+
+    @property
     def hop_samples(self) -> int:
-        """``hop`` in whole samples, by which the frames really follow each other."""
+        """``hop`` in whole samples."""
         return round(self.hop * self.sample_rate)
 
 
@@ -119,6 +124,7 @@ class Frontend(nn.Module):
         return energies
 
     def scale(self, energies: Tensor) -> Tensor:
+        """Energies ``(…, mel_bins)`` to logarithms, shifted and scaled by constants: ``cmvn: fixed``."""
         return ((energies + self.config.floor).log_() - FIXED_MEAN) / FIXED_SCALE
 
     def _normalise(self, energies: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:

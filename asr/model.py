@@ -111,8 +111,7 @@ class AcousticModel:
     @property
     def frame_shift(self) -> float:
         """Seconds from one encoder frame to the next."""
-        frontend = self.config.frontend
-        return frontend.hop_samples / frontend.sample_rate * self.config.encoder.subsampling_factor
+        return self.config.frontend.frame_shift * self.config.encoder.subsampling_factor
 
     @property
     def default_head(self) -> str:

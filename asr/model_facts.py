@@ -38,7 +38,7 @@ class ModelFacts:
     def encoder(self) -> str:
         """The encoder in a line."""
         encoder = self.config.encoder
-        shift = 1000 * self.config.frontend.hop * encoder.subsampling_factor
+        shift = 1000 * self.config.frontend.frame_shift * encoder.subsampling_factor
         kind = "bidirectional" if encoder.bidirectional else "one-directional"
         cell = f"{encoder.layers} × {encoder.hidden_size} {kind} {encoder.cell.upper()}"
         return f"{cell} over {encoder.subsampling}, a frame every {shift:g} ms"

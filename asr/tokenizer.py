@@ -12,7 +12,7 @@ from typing import Protocol
 from asr.errors import UserError
 from asr.files import atomic_write
 
-BLANK = "<blank>"
+BLANK, BLANK_ID = "<blank>", 0
 SPACE = "|"
 #: Closes the name of a phone that ends a word, where such phones are tokens of their own.
 WORD_END = "#"

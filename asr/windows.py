@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from asr.pauses import longest_pause
+from asr.tokenizer import BLANK_ID
 
-BLANK = 0
 WHOLE = 40.0
 WINDOW = 30.0
 OVERLAP = 4.0
@@ -85,7 +85,7 @@ def cut_windows(
 class EmissionJoiner:
     """Puts the emissions of a recording's windows together; give them in order."""
 
-    def __init__(self, frame_shift: float, pause_tokens: Sequence[int] = (BLANK,)) -> None:
+    def __init__(self, frame_shift: float, pause_tokens: Sequence[int] = (BLANK_ID,)) -> None:
         """Begin a recording.
 
         Args:
@@ -133,7 +133,7 @@ def join(before: Tensor, after: Tensor, start: int) -> Tensor:
     overlap = min(len(before) - start, len(after))
     if overlap <= 0:
         return torch.cat([before, after])
-    blank = (before[start : start + overlap, BLANK] + after[:overlap, BLANK]).exp()
+    blank = (before[start : start + overlap, BLANK_ID] + after[:overlap, BLANK_ID]).exp()
     ends = torch.linspace(-1, 1, overlap).square()
     meeting = start + int((_average(blank, _SMOOTHING) - 0.5 * ends).argmax())
     return torch.cat([before[:meeting], after[meeting - start :]])

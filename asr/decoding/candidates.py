@@ -13,8 +13,8 @@ from asr.decoding.records import (
     kth_largest,
     mixed,
 )
+from asr.tokenizer import BLANK_ID
 
-BLANK = 0
 #: The node of a prefix that is outside the lexicon's tree.
 OUTSIDE = -1
 #: The logarithm of 0.
@@ -31,7 +31,7 @@ def make_start(beam: NDArray, traces: NDArray, has_lexicon: bool) -> None:
     start = beam[0]
     start.context = 0
     start.node = 0 if has_lexicon else OUTSIDE
-    start.last = BLANK
+    start.last = BLANK_ID
     start.trace = 0
     start.fresh = -1
     start.leader = 0
@@ -47,13 +47,13 @@ def make_start(beam: NDArray, traces: NDArray, has_lexicon: bool) -> None:
 @internal
 def stay(prefix: Record, row: NDArray[np.float32], silence: float, summing: bool) -> None:
     """Take a frame that adds nothing to the prefix: a blank, or its last token once more."""
-    if prefix.last == BLANK:
+    if prefix.last == BLANK_ID:
         # Behind a separator, and at the start, further separators are as good as blanks.
         prefix.blank = prefix.total + silence
         prefix.token = NEVER
         prefix.total = prefix.blank
     else:
-        prefix.blank = prefix.total + row[BLANK]
+        prefix.blank = prefix.total + row[BLANK_ID]
         prefix.token += row[prefix.last]
         prefix.total = add(prefix.blank, prefix.token, summing)
     prefix.score = prefix.total + prefix.bonus
@@ -235,7 +235,7 @@ def recombine(
         winner = candidates[candidates[loser.leader].winner]
         if loser.context == winner.context or loser.score == NEVER:
             continue
-        beaten = loser.last == BLANK or (
+        beaten = loser.last == BLANK_ID or (
             loser.blank + loser.bonus <= winner.blank + winner.bonus
             and loser.token + loser.bonus <= winner.token + winner.bonus
         )

@@ -7,9 +7,10 @@ Inside a word they are candidates at once. Those that complete a word or leave t
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.candidates import BLANK, NEVER, OUTSIDE, insert
+from asr.decoding.candidates import NEVER, OUTSIDE, insert
 from asr.decoding.contexts import UNKNOWN_END
 from asr.decoding.records import Number, Record, internal
+from asr.tokenizer import BLANK_ID
 
 
 @internal
@@ -127,7 +128,7 @@ def _extend(
             for ending in range(nodes[node].first_word, nodes[node + 1].first_word):
                 word = endings[ending]
                 if mass + said + most_gained[word] >= bar.lowest:
-                    _put_off(pending[pending_count], prefix, -1, word, 0, BLANK, separator, mass)
+                    _put_off(pending[pending_count], prefix, -1, word, 0, BLANK_ID, separator, mass)
                     pending_count += 1
         if not options.open_vocabulary:
             return count, pending_count
@@ -139,12 +140,12 @@ def _extend(
             known = nodes[node + 1].first_word > nodes[node].first_word
             if (ends and (node == 0 or known)) or (not ends and _child(nodes, begin, end, token) >= 0):
                 continue
-        elif ends and prefix.last == BLANK:
+        elif ends and prefix.last == BLANK_ID:
             continue
         mass = _mass(prefix, token, row)
         if mass == NEVER:
             continue
-        last = np.int64(BLANK) if ends else token
+        last = np.int64(BLANK_ID) if ends else token
         if ends and options.has_lexicon:
             _put_off(pending[pending_count], prefix, node, UNKNOWN_END, 0, last, token, mass)
         else:
@@ -206,10 +207,10 @@ def endings_of(
         prefix = beam[number]
         node = np.int64(prefix.node)
         if not complete or node == 0 or not options.has_lexicon:
-            _put_off(pending[count], prefix, -1, -1, 0, BLANK, -1, prefix.total)
+            _put_off(pending[count], prefix, -1, -1, 0, BLANK_ID, -1, prefix.total)
             # A separator at the end is as good as none.
             context = contexts[prefix.context]
-            if not options.has_lexicon and prefix.last == BLANK and prefix.context > 0:
+            if not options.has_lexicon and prefix.last == BLANK_ID and prefix.context > 0:
                 pending[count].context = context.parent
             count += 1
             continue
@@ -218,9 +219,9 @@ def endings_of(
         first = count
         if node > 0:
             for ending in range(nodes[node].first_word, nodes[node + 1].first_word):
-                _put_off(pending[count], prefix, -1, endings[ending], 0, BLANK, -1, prefix.total)
+                _put_off(pending[count], prefix, -1, endings[ending], 0, BLANK_ID, -1, prefix.total)
                 count += 1
         if count == first and options.open_vocabulary:
-            _put_off(pending[count], prefix, node, UNKNOWN_END, 0, BLANK, -1, prefix.total)
+            _put_off(pending[count], prefix, node, UNKNOWN_END, 0, BLANK_ID, -1, prefix.total)
             count += 1
     return count

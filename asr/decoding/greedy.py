@@ -7,14 +7,13 @@ import math
 from typing import TYPE_CHECKING
 
 from asr.errors import UserError
+from asr.tokenizer import BLANK_ID
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
     import torch
 
     from asr.tokenizer import Tokenizer
-
-BLANK = 0
 
 
 def greedy_decode(
@@ -41,7 +40,7 @@ def greedy_decode(
     scores, path = emissions.float().max(dim=-1)
     inside = path.new_tensor(range(frames)) < lengths.to(path.device)[:, None]
     totals = scores.masked_fill(~inside, 0.0).sum(dim=1).tolist()
-    starts = inside & (path != BLANK)
+    starts = inside & (path != BLANK_ID)
     starts[:, 1:] &= path[:, 1:] != path[:, :-1]
     hypotheses = []
     for number, total in enumerate(totals):

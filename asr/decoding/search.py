@@ -19,7 +19,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from asr.decoding.candidates import (
-    BLANK,
     NEVER,
     insert,
     lower_bar,
@@ -52,6 +51,7 @@ from asr.decoding.records import (
     kth_largest,
 )
 from asr.lm.query import NGramArrays
+from asr.tokenizer import BLANK_ID
 
 _BINS = 512
 
@@ -156,7 +156,7 @@ def search(
         row = emissions[frame]
         kept_count = _choose_tokens(row, options, kept, allowed, scratch)
         lower_bar(bar, counts, beam[0].score + row.max(), options.beam_threshold)
-        silence = np.float64(row[BLANK])
+        silence = np.float64(row[BLANK_ID])
         if options.separator >= 0:
             silence = add(silence, np.float64(row[options.separator]), summing)
         if kept_count == 0:
@@ -254,7 +254,7 @@ def _choose_tokens(
     scratch: NDArray[np.float64],
 ) -> int:
     """Fill ``kept`` with the tokens worth trying in a frame, and ``allowed``; return how many they are."""
-    best = row[BLANK]
+    best = row[BLANK_ID]
     for token in range(1, len(row)):
         best = max(best, row[token])
     lowest = best - options.token_threshold

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asr.errors import UserError
+from asr.tokenizer import BLANK_ID
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from asr.decoding.options import Decoder, DecodingOptions
     from asr.model import AcousticModel
 
-BLANK = 0
 SETTING = "speech_gate"
 # Stretches are parted by this many seconds of blanks; half of it is kept on both sides of speech.
 PAUSE = 1.0
@@ -59,7 +59,7 @@ def stretches(emissions: "Tensor", frame_shift: float) -> Iterator[Stretch]:
         return
     best, path = (found.cpu().numpy() for found in emissions.float().max(dim=1))
     # Broken emissions (NaN) count as tokens: it is for the decoder to tell of them.
-    frames = np.flatnonzero((path != BLANK) | np.isnan(best))
+    frames = np.flatnonzero((path != BLANK_ID) | np.isnan(best))
     if not len(frames):
         return
     for stretch in np.split(frames, np.flatnonzero(np.diff(frames) * frame_shift > PAUSE) + 1):
@@ -95,7 +95,7 @@ class SpeechGate:
                     begin = max(stretch.begin - self._margin, 0)
                     speech[number, begin : stretch.end + self._margin] = True
         blank = emissions.new_full((emissions.shape[2],), _IMPOSSIBLE)
-        blank[BLANK] = 0.0
+        blank[BLANK_ID] = 0.0
         return torch.where(speech.to(emissions.device)[..., None], emissions, blank)
 
 

@@ -3,7 +3,6 @@
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import cast
 from zlib import crc32
 
@@ -16,7 +15,9 @@ from asr.errors import UserError
 from asr.g2p.model import G2p, G2pConfig, encode
 from asr.g2p.search import nbest
 from asr.lexicon import Dictionary, Pronunciation
+from asr.loss import frames_needed
 from asr.precision import fast_bfloat16
+from asr.scoring.edit_distance import edit_distance
 from asr.tokenizer import PHONES
 
 #: Over-eager on purpose: words joined for nothing (BROTH, BROTHER) do the split no harm.
@@ -104,8 +105,8 @@ def train_g2p(
 def _trainable(word: str, pronunciations: Sequence[Pronunciation], config: G2pConfig) -> list[list[int]]:
     """The targets that CTC can fit into the frames of a word: one a phone and one between equal phones."""
     frames = config.frames_per_letter * len(word)
-    needed = [len(p) + sum(a == b for a, b in pairwise(p)) for p in pronunciations]
-    return [[_IDS[phone] for phone in p] for p, n in zip(pronunciations, needed, strict=True) if n <= frames]
+    targets = ([_IDS[phone] for phone in phones] for phones in pronunciations)
+    return [target for target in targets if frames_needed(target) <= frames]
 
 
 def _batches(
@@ -136,7 +137,7 @@ def measure_g2p(model: G2p, held: Dictionary) -> dict[str, float]:
     errors = phones = wrong = 0
     for word, pronunciations in held.items():
         best = hypotheses[word][0][0] if hypotheses[word] else ()
-        distances = [(_distance(best, reference), len(reference)) for reference in pronunciations]
+        distances = [(edit_distance(reference, best), len(reference)) for reference in pronunciations]
         distance, length = min(distances)
         errors, phones, wrong = errors + distance, phones + length, wrong + (distance > 0)
     return {
@@ -144,13 +145,3 @@ def measure_g2p(model: G2p, held: Dictionary) -> dict[str, float]:
         "word_error_rate": round(100 * wrong / len(held), 2),
         "words": len(held),
     }
-
-
-def _distance(first: Pronunciation, second: Pronunciation) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(second) + 1))
-    for i, a in enumerate(first, start=1):
-        diagonal, row[0] = row[0], i
-        for j, b in enumerate(second, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
-    return row[-1]

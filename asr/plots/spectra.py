@@ -84,7 +84,7 @@ def fbank(frontend: "Frontend", waveform: Tensor, title: str = "") -> Figure:
     """
     figure = Figure(figsize=(8.0, 3.4))
     features, _ = frontend(waveform[None], torch.tensor([len(waveform)]))
-    panels = Panels(figure, (1,), features.shape[1] * frontend.config.hop)
+    panels = Panels(figure, (1,), features.shape[1] * frontend.config.frame_shift)
     (axes,) = panels.axes
     image = draw_fbank(axes, features[0].numpy(), frontend.config)
     what = f"{frontend.config.mel_bins} log-mel filter-bank energies"
@@ -97,7 +97,7 @@ def draw_fbank(
     axes: Axes, features: NDArray[np.float32], config: "FrontendConfig", ticks: Sequence[int] = TICKS
 ) -> Any:
     """Draw ``(frames, mel_bins)`` over seconds, some bins named by their frequency in Hz."""
-    seconds = len(features) * config.hop
+    seconds = len(features) * config.frame_shift
     low, high = (float(np.quantile(features, share)) for share in (0.01, 0.995)) if len(features) else (0, 1)
     image = show_matrix(axes, features, (0.0, seconds), ENERGY, vmin=low, vmax=high)
     shown = [hertz for hertz in ticks if config.low_frequency < hertz < config.high_frequency]

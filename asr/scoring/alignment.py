@@ -191,35 +191,35 @@ def _align_range(
                 same = False
                 break
         if same:
-            operations[start : start + rows] = 0
-            counts[index, 0] = rows
+            operations[start : start + rows] = CORRECT
+            counts[index, CORRECT] = rows
             continue
         stride = columns + 1
         for column in range(1, stride):
             costs[column] = column * insertion
-            steps[column] = 3
+            steps[column] = INSERTION
         costs[0] = 0
         for row in range(1, rows + 1):
             word = references[reference_start + row - 1]
             diagonal = costs[0]
             costs[0] = left = row * deletion
             base = row * stride
-            steps[base] = 2
+            steps[base] = DELETION
             for column in range(1, stride):
-                step = 0
+                step = CORRECT
                 best = diagonal
                 if hypotheses[hypothesis_start + column - 1] != word:
-                    step = 1
+                    step = SUBSTITUTION
                     best += substitution
                 diagonal = costs[column]
                 deleted = diagonal + deletion
                 inserted = left + insertion
                 if best > deleted or best > inserted:
                     if deleted < inserted:
-                        step = 2
+                        step = DELETION
                         best = deleted
                     else:
-                        step = 3
+                        step = INSERTION
                         best = inserted
                 costs[column] = left = best
                 steps[base + column] = step
@@ -231,9 +231,9 @@ def _align_range(
             operations[start + length] = step
             counts[index, step] += 1
             length += 1
-            if step != 3:
+            if step != INSERTION:
                 row -= 1
-            if step != 2:
+            if step != DELETION:
                 column -= 1
         for place in range(length // 2):
             step = operations[start + place]

@@ -5,6 +5,7 @@ of Computing 10, 2003), after Myers (JACM 46, 1999): a column of the table is he
 vertical differences, in machine words.
 """
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,15 +39,18 @@ def edit_distances(references: Ragged, hypotheses: Ragged, vocabulary: int) -> n
         in_parallel(run, work)
     else:
         for index in range(len(references)):
-            distances[index] = _distance(references.of(index), hypotheses.of(index))
+            distances[index] = edit_distance(references.of(index), hypotheses.of(index))
     return distances
 
 
-def _distance(reference: list[int], hypothesis: list[int]) -> int:
-    """The same recurrence in one Python integer: for a few texts, where compiling takes longer."""
+def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> int:
+    """The Levenshtein distance of two texts.
+
+    The same recurrence in one Python integer: for a few texts, where compiling takes longer.
+    """
     if reference == hypothesis or not reference:
         return abs(len(hypothesis) - len(reference))
-    matches: dict[int, int] = {}
+    matches: dict[Hashable, int] = {}
     for place, token in enumerate(reference):
         matches[token] = matches.get(token, 0) | 1 << place
     full = (1 << len(reference)) - 1

@@ -147,7 +147,7 @@ class PairReport:
         first, second: Each by itself.
         comparison: The bootstrap of their difference; None when no intervals are asked for.
         matched_pairs: The MAPSSWE test.
-        tables: Comparisons by key and value; None as above.
+        tables: Comparisons by key and value; empty then.
     """
 
     first: Report
