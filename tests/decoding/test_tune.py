@@ -92,7 +92,7 @@ def test_a_calibration_stays_where_none_can_be_made(
     def refuse(*_: object) -> None:
         raise UserError("confidences cannot be calibrated")
 
-    monkeypatch.setattr("asr.tuning.calibrate", refuse)
+    monkeypatch.setattr("asr.tuner.calibrate", refuse)
     done = run_asr("tune", copied_model, manifest, "--beam-size", 20)
     assert done.status == 0
     assert "confidences cannot be calibrated; they stay as they were" in done.stderr
