@@ -13,7 +13,8 @@ from torch import Tensor
 
 from asr import __version__
 from asr.decoding.cache import cache_folder
-from asr.decoding.options import DecodingOptions, choose_head
+from asr.decoding.loading import choose_head
+from asr.decoding.options import DecodingOptions
 from asr.errors import UserError
 from asr.export import EMISSIONS, FEATURES, FRAMES, LENGTHS, export_onnx, require_onnx
 from asr.files import atomic_write

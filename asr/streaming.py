@@ -12,9 +12,9 @@ Text settles at pauses. What came after the last one is decoded anew whenever it
 settles after :data:`LONGEST` seconds even without a pause, neither work nor memory grow with the stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,19 +23,34 @@ from asr.audio import clean
 from asr.encoder import State
 from asr.errors import UserError
 from asr.frontend_stream import FrontendStream
-from asr.model import Model
+from asr.model import AcousticModel, Model
 from asr.pauses import longest_pause, pause_middles
 from asr.recording import Samples, check_rate, float_samples
 from asr.resampling import Resampler
-from asr.transcript import Segment
-
-if TYPE_CHECKING:
-    from asr.transcriber import Transcriber
+from asr.transcript import Hypothesis, Segment
 
 CHUNK = 0.4
 LOOK_AHEAD = 1.0
 PAUSE = 0.6
 LONGEST = 15.0
+
+
+class Recogniser(Protocol):
+    """What a stream needs of a :class:`asr.transcriber.Transcriber`."""
+
+    model: AcousticModel
+    head: str
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+
+    @property
+    def pause_tokens(self) -> Sequence[int]:
+        """Tokens that are likely in pauses."""
+
+    def hypotheses(self, pieces: Sequence[Tensor]) -> list[list[Hypothesis]]:
+        """The n-best list of each utterance's ``(frames, vocabulary)``."""
 
 
 class EmissionStream:
@@ -105,7 +120,7 @@ class Stream:
 
     def __init__(
         self,
-        transcriber: "Transcriber",
+        transcriber: Recogniser,
         look_ahead: float | None = None,
         sample_rate: int | None = None,
         pause: float = PAUSE,

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr import __version__
-from asr.decoding.options import Decoder, DecodingOptions, choose_head, load_decoder
+from asr.decoding.loading import choose_head, load_decoder
+from asr.decoding.options import Decoder, DecodingOptions
 from asr.decoding.words import timed_words
 from asr.errors import UserError
 from asr.files import utf8_name

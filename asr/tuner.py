@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from asr.decoding.config import BeamConfig
-from asr.decoding.options import NONE, DecodingOptions, choose_head, decoder_builder, write_prior
+from asr.decoding.loading import choose_head, decoder_builder, write_prior
+from asr.decoding.options import NONE, DecodingOptions
 from asr.decoding.phrases import PAUSE, Phrases, cut_at_pauses
 from asr.decoding.prior import mean_posterior
 from asr.decoding.settings import beam_config, config_for_rescoring, phrase_pause, rescoring_config

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import BeamConfig
-from asr.decoding.options import DecodingOptions, decoder_builder
+from asr.decoding.loading import decoder_builder
+from asr.decoding.options import DecodingOptions
 from asr.decoding.settings import beam_config
 from asr.decoding.trie import LexiconTrie
 from asr.lm.ngram import NGram

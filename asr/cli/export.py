@@ -21,7 +21,8 @@ def export(
     ] = Path(),
 ) -> None:
     """Write the network as one file, from waveforms (or features) to log-probabilities of its tokens."""
-    from asr.decoding.options import DecodingOptions, choose_head
+    from asr.decoding.loading import choose_head
+    from asr.decoding.options import DecodingOptions
     from asr.errors import UserError
     from asr.export import export_onnx, require_onnx
     from asr.files import (

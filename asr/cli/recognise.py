@@ -58,7 +58,7 @@ def decode_manifest(
 
     import_torch()
     from asr.cli.progress import show_progress
-    from asr.decoding.options import choose_head, load_decoder
+    from asr.decoding.loading import choose_head, load_decoder
     from asr.manifest import read_manifest
     from asr.model import find_model
     from asr.recognition import recognise

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from asr.decoding.options import Decoder
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asr.decoding.options import Decoder
 
 #: Least seconds of a pause that is cut, where a model is tuned and nothing else is asked for.
 PAUSE = 0.5
@@ -120,7 +120,7 @@ class PhraseDecoder:
     """A decoder that is given phrases instead of utterances."""
 
     def __init__(
-        self, decoder: "Decoder", pause: float, frame_shift: float, tokens: Sequence[int], nbest: int
+        self, decoder: Decoder, pause: float, frame_shift: float, tokens: Sequence[int], nbest: int
     ) -> None:
         """Arguments as in :func:`cut_at_pauses`; ``nbest`` hypotheses of each utterance are returned."""
         self._decoder, self._nbest = decoder, nbest

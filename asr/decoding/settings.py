@@ -3,18 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from asr.decoding.config import BeamConfig
+from asr.decoding.options import DecodingOptions
 from asr.decoding.rescoring import RescoringConfig
 from asr.decoding.speech_gate import gate_threshold
 from asr.errors import UserError
-
-if TYPE_CHECKING:
-    from asr.decoding.options import DecodingOptions
 
 DECODERS = ("greedy", "beam")
 _OF_THE_SEARCH = {field.name for field in fields(BeamConfig)}
@@ -55,7 +53,7 @@ def decoder_name(decoding: Mapping[str, Any], wished: str | None = None) -> str:
     return str(name)
 
 
-def beam_config(decoding: Mapping[str, Any], options: "DecodingOptions | None" = None) -> BeamConfig:
+def beam_config(decoding: Mapping[str, Any], options: DecodingOptions | None = None) -> BeamConfig:
     """Tuned settings of a model directory, with the user's in their place."""
     given = {key: value for key, value in decoding.items() if key in _OF_THE_SEARCH}
     config = _typed(BeamConfig, given, "decoding")
@@ -74,7 +72,7 @@ def rescoring_config(decoding: Mapping[str, Any]) -> RescoringConfig:
     return config
 
 
-def phrase_pause(decoding: Mapping[str, Any], options: "DecodingOptions | None" = None) -> float:
+def phrase_pause(decoding: Mapping[str, Any], options: DecodingOptions | None = None) -> float:
     """Seconds of the pauses at which utterances are cut for the search; 0 searches them whole.
 
     Raises:

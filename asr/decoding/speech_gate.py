@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from asr.decoding.options import Decoder, DecodingOptions
 from asr.errors import UserError
 from asr.tokenizer import BLANK_ID
 from asr.transcript import Hypothesis
@@ -23,7 +24,6 @@ from asr.transcript import Hypothesis
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from asr.decoding.options import Decoder, DecodingOptions
     from asr.model import AcousticModel
 
 SETTING = "speech_gate"
@@ -102,7 +102,7 @@ class SpeechGate:
 class GatedDecoder:
     """A decoder behind a speech gate."""
 
-    def __init__(self, decoder: "Decoder", gate: SpeechGate) -> None:
+    def __init__(self, decoder: Decoder, gate: SpeechGate) -> None:
         self._decoder, self.gate = decoder, gate
 
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
@@ -123,7 +123,7 @@ def gate_threshold(decoding: Mapping[str, Any], head: str) -> float | None:
     return None if threshold is None else float(threshold)
 
 
-def load_gate(model: "AcousticModel", head: str, options: "DecodingOptions") -> SpeechGate | None:
+def load_gate(model: "AcousticModel", head: str, options: DecodingOptions) -> SpeechGate | None:
     """The gate that a model has for a head, unless the user does without.
 
     Raises:

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.decoding.beam import NBest
-from asr.decoding.options import DecodingOptions, decoder_builder, load_rescorer
+from asr.decoding.loading import decoder_builder, load_rescorer
+from asr.decoding.options import DecodingOptions
 from asr.decoding.settings import beam_config
 from asr.errors import UserError
 from asr.loss import ctc_loss

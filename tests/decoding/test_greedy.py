@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from asr.decoding.greedy import greedy_decode
-from asr.decoding.options import DecodingOptions, choose_head
+from asr.decoding.loading import choose_head
+from asr.decoding.options import DecodingOptions
 from asr.errors import UserError
 from asr.model import load_network
 from asr.tokenizer import CharacterTokenizer

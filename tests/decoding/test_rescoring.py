@@ -8,7 +8,7 @@ import torch
 
 from asr.decoding import rescoring
 from asr.decoding.config import BeamConfig
-from asr.decoding.options import RescoredBeamSearch
+from asr.decoding.loading import RescoredBeamSearch
 from asr.decoding.rescoring import Rescorer, RescoringConfig
 from asr.decoding.settings import config_for_rescoring
 from asr.transcript import Hypothesis
