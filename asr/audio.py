@@ -197,7 +197,11 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
 
 
 def read_audio(
-    source: Source, sample_rate: int = 16_000, offset: float = 0.0, duration: float | None = None
+    source: Source,
+    sample_rate: int = 16_000,
+    offset: float = 0.0,
+    duration: float | None = None,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> "torch.Tensor":
     """Read mono audio at a given rate; channels are averaged.
 
@@ -206,6 +210,7 @@ def read_audio(
         sample_rate: Rate of the result in Hz.
         offset: Where to start, in seconds.
         duration: How much to read, in seconds (to the end without it).
+        warn: Told, in a line, where the recording ends before its end.
 
     Returns:
         float32 tensor ``(samples,)`` in [-1, 1].
@@ -213,14 +218,20 @@ def read_audio(
     Raises:
         UserError: the source is missing, empty or not audio that can be read here.
     """
-    samples, rate = read_samples(source, offset, duration)
+    samples, rate = read_samples(source, offset, duration, warn)
     return resample(samples.mean(axis=1), rate, sample_rate)
 
 
 def read_samples(
-    source: Source, offset: float = 0.0, duration: float | None = None
+    source: Source,
+    offset: float = 0.0,
+    duration: float | None = None,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> tuple[np.ndarray, int]:
-    """Read samples as they are: float32 array ``(samples, channels)`` and the rate in Hz."""
+    """Read samples as they are: float32 array ``(samples, channels)`` and the rate in Hz.
+
+    Arguments and errors are those of :func:`read_audio`.
+    """
     with open_audio(source, offset=offset) as reader:
         rate, channels = reader.info.sample_rate, reader.info.channels
         wanted = None if duration is None else round(duration * rate)
@@ -230,6 +241,8 @@ def read_samples(
             total += len(block)
             if wanted is not None and total >= wanted:
                 break
+        if reader.damage:
+            warn(f"{reader.name}: {reader.damage}")
     return np.concatenate(blocks)[:wanted], rate
 
 

@@ -5,14 +5,14 @@ torch and the beam search take no interpreter lock, and a kernel on one core was
 over several. Results come in the manifest's order and do not depend on how they were batched.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from asr.audio import read_audio
+from asr.audio import probe, read_audio
 from asr.batching import share_out
 from asr.errors import UserError
 from asr.manifest import Utterance
@@ -31,10 +31,25 @@ class Recognised(Generic[Result]):
     Attributes:
         results: Of each utterance, in the manifest's order; None where it failed.
         failures: One line for each utterance that could not be read.
+        warnings: One line for each whose recording ends before its end.
     """
 
     results: list[Result | None]
     failures: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def with_durations(utterances: Iterable[Utterance]) -> list[Utterance]:
+    """Utterances whose manifest says how long they are, or else their files; 0 where neither can tell."""
+    return [utterance if utterance.duration else _with_duration(utterance) for utterance in utterances]
+
+
+def _with_duration(utterance: Utterance) -> Utterance:
+    try:
+        duration = probe(utterance.audio_filepath).duration - utterance.offset
+    except UserError:  # which is told when it is read
+        return utterance
+    return replace(utterance, duration=max(duration, 0.0))
 
 
 def recognise(
@@ -51,7 +66,7 @@ def recognise(
     Args:
         model: The network.
         decode: What is made of the emissions of a batch, such as :meth:`Decoder.decode`.
-        utterances: Each with its audio file.
+        utterances: Each with its audio file; see :func:`with_durations`.
         head: CTC head whose emissions are decoded.
         batch_seconds: Padded audio in a batch, in seconds.
         threads: Batches worked on at once.
@@ -62,10 +77,11 @@ def recognise(
     with workers(threads) as pool:
         work = [pool.submit(_recognise_batch, model, decode, utterances, head, batch) for batch in batches]
         for batch, done in zip(batches, work, strict=True):
-            found, failures = done.result()
-            for index, value in found.items():
+            found = done.result()
+            for index, value in zip(batch, found.results, strict=True):
                 result.results[index] = value
-            result.failures += failures
+            result.failures += found.failures
+            result.warnings += found.warnings
             advance(sum(utterances[index].duration for index in batch))
     return result
 
@@ -76,22 +92,24 @@ def _recognise_batch(
     utterances: Sequence[Utterance],
     head: str,
     batch: Sequence[int],
-) -> tuple[dict[int, Result], list[str]]:
+) -> Recognised[Result]:
     rate = model.config.frontend.sample_rate
-    waveforms, read, failures = [], [], []
-    for index in batch:
+    result: Recognised[Result] = Recognised([None] * len(batch))
+    waveforms, read = [], []
+    for place, index in enumerate(batch):
         utterance = utterances[index]
+        path, duration = utterance.audio_filepath, utterance.duration or None
         try:
-            waveforms.append(
-                read_audio(utterance.audio_filepath, rate, utterance.offset, utterance.duration or None)
-            )
-            read.append(index)
+            waveforms.append(read_audio(path, rate, utterance.offset, duration, result.warnings.append))
+            read.append(place)
         except UserError as error:
-            failures.append(str(error))
+            result.failures.append(str(error))
     if not read:
-        return {}, failures
+        return result
     with torch.inference_mode():
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
         emissions, frames = model.emissions(padded, lengths, head)
-    return dict(zip(read, decode(emissions, frames), strict=True)), failures
+    for place, value in zip(read, decode(emissions, frames), strict=True):
+        result.results[place] = value
+    return result

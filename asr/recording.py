@@ -1,5 +1,6 @@
 """One thing to transcribe, and its samples as the model hears them."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,11 @@ class Recording:
     duration: float | None = None
     raw: RawFormat | None = None
     sample_rate: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, seconds in (("offset", self.offset), ("duration", self.duration or 0.0)):
+            if not 0 <= seconds < math.inf:
+                raise UserError(f"{what}: {seconds} is not a number of seconds")
 
 
 @contextmanager

@@ -61,6 +61,11 @@ class Tuner:
         Raises:
             UserError: something is missing or does not fit, or the model is the one that ships.
         """
+        for flag, given in (("--lm", options.lm), ("--lexicon", options.lexicon)):
+            if given == NONE:
+                raise UserError(
+                    f"{flag} {NONE}: a directory is tuned with what is in it; remove it from a copy"
+                )
         self.folder = find_model(model)
         if self.folder.resolve().parent == PRETRAINED.resolve():
             raise UserError(f"{model}: is part of the program; copy {self.folder} and tune the copy")

@@ -328,8 +328,13 @@ class TestCommand:
         manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
         ran = run_asr("align", model_directory, manifest, "-f", "tsv", "-o", tmp_path / "out")
         assert ran.status == 1
-        assert "2 texts would be written to a_b" in ran.stderr
+        assert "2 texts would be called a_b" in ran.stderr
         assert not (tmp_path / "out").exists()
+        ran = run_asr("align", model_directory, manifest, "-f", "ctm")
+        assert ran.status == 0, ran.stderr
+        manifest.write_text(manifest.read_text().replace("a/b", "a b"))
+        ran = run_asr("align", model_directory, manifest, "-f", "ctm")
+        assert ran.stderr == "asr: 2 texts would be called a_b: give them other ids\n"
 
     def test_a_pipe_is_refused_in_a_line(
         self, run_asr: Callable, model_directory: Path, tmp_path: Path

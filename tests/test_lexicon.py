@@ -71,6 +71,11 @@ def test_a_lexicon_comes_back_as_it_was_written(tmp_path):
     assert read_lexicon(tmp_path / "lexicon.txt") == entries
 
 
+def test_the_mark_before_utf_8_is_no_part_of_the_first_word(tmp_path):
+    (tmp_path / "lexicon.txt").write_text("THE DH AH\n", encoding="utf-8-sig")
+    assert read_lexicon(tmp_path / "lexicon.txt") == [("THE", phones("DH AH"))]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

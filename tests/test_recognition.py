@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from asr.manifest import Utterance, read_manifest
 from asr.model import Model
 from asr.pipeline import workers
-from asr.recognition import recognise
+from asr.recognition import recognise, with_durations
 
 
 def emissions_of_each(emissions: Tensor, lengths: Tensor) -> list[Tensor]:
@@ -193,3 +194,50 @@ def test_pools_that_overlap_leave_torch_its_cores(first_ends_first: bool) -> Non
             assert elsewhere.submit(torch.get_num_threads).result() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_unknown_durations_do_not_make_one_batch_of_all(
+    examples: Path,
+) -> None:
+    known = read_manifest(examples)
+    unknown = [replace(utterance, duration=0.0) for utterance in known]
+    assert [each.duration for each in with_durations(unknown)] == pytest.approx(
+        [each.duration for each in known], abs=0.01
+    )
+    gone = Utterance("gone", "gone.flac", 0.0)
+    assert with_durations([gone]) == [gone]
+
+
+def test_a_recording_that_is_cut_off_is_told_and_decoded_up_to_there(
+    run_asr: Callable[..., Any], model_directory: Path, examples: Path, tmp_path: Path
+) -> None:
+    import soundfile
+
+    samples, rate = soundfile.read(examples.parent / "boat.flac")
+    soundfile.write(tmp_path / "cut.wav", samples, rate)
+    whole = (tmp_path / "cut.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    line = {"audio_filepath": "cut.wav", "duration": len(samples) / rate, "text": "A"}
+    (tmp_path / "cut.jsonl").write_text(json.dumps(line))
+    for command in ("decode", "evaluate"):
+        ran = run_asr(command, model_directory, tmp_path / "cut.jsonl", "--decoder", "greedy")
+        assert ran.status == 0
+        assert "cut.wav: cut off after" in ran.stderr
+
+
+def test_ids_of_bytes_that_are_no_utf_8_are_written_escaped(
+    run_asr: Callable[..., Any], model_directory: Path, examples: Path, tmp_path: Path
+) -> None:
+    line = {"id": "x\udcff", "audio_filepath": str(examples.parent / "boat.flac"), "duration": 1.0}
+    (tmp_path / "odd.jsonl").write_text(json.dumps(line))
+    ran = run_asr("decode", model_directory, tmp_path / "odd.jsonl", "-o", tmp_path / "out.jsonl")
+    assert ran.status == 0, ran.stderr
+    assert json.loads((tmp_path / "out.jsonl").read_text())["id"] == "x\\xff"
+
+
+def test_a_manifest_without_texts_is_refused_before_the_work(
+    run_asr: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "none.jsonl").write_text('{"audio_filepath": "a.wav", "duration": 1.0}\n')
+    ran = run_asr("evaluate", tmp_path / "no_model", tmp_path / "none.jsonl")
+    assert ran.stderr == f"asr: {tmp_path}/none.jsonl: no utterance has a text to compare with\n"

@@ -205,7 +205,7 @@ class _Documents:
     def __init__(self, format_name: str, output: Path | None, ids: list[str]) -> None:
         from asr.errors import UserError
         from asr.files import check_writable, is_file, is_folder
-        from asr.writers import find_writers
+        from asr.writers import ctm_recording, find_writers
 
         self._writer = None
         self._output = output
@@ -218,10 +218,11 @@ class _Documents:
             self._folder = not writer.many and (len(ids) > 1 or (output is not None and is_folder(output)))
         if self._folder and (output is None or is_file(output)):
             raise UserError(f"--format {format_name}: of several texts goes into files: give -o FOLDER")
-        if self._folder:
-            for name, count in Counter(map(_file_name, ids)).items():
+        if self._folder or format_name == "ctm":
+            called = _file_name if self._folder else ctm_recording
+            for name, count in Counter(map(called, ids)).items():
                 if count > 1:
-                    raise UserError(f"{count} texts would be written to {name}: give them other ids")
+                    raise UserError(f"{count} texts would be called {name}: give them other ids")
         elif output is not None:
             check_writable(output)
 

@@ -38,7 +38,7 @@ def decode(
     """Write what a model hears in each utterance of a manifest, as JSON lines with id and text."""
     from asr.cli.recognise import decode_manifest
     from asr.files import atomic_write, check_own_name, check_writable
-    from asr.manifest import write_manifest
+    from asr.manifest import read_manifest, write_manifest
 
     options = flags.decoding_options(
         decoder=decoder,
@@ -58,8 +58,9 @@ def decode(
     check_own_name(manifest_out, manifest)
     for path in filter(None, (output, manifest_out)):
         check_writable(path)
+    utterances = read_manifest(manifest)
     decoded = decode_manifest(
-        model, str(manifest), options, precision, threads or usable_cores(), batch_seconds
+        model, manifest, utterances, options, precision, threads or usable_cores(), batch_seconds
     )
     lines = decoded.lines(nbest=nbest is not None and nbest > 1)
     if output is None:

@@ -1,13 +1,20 @@
 """``asr evaluate``: decode a manifest and score it against its own texts."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asr.cli import options as flags
 from asr.cores import usable_cores
+
+if TYPE_CHECKING:
+    from asr.cli.recognise import Decoded
+    from asr.scoring.bootstrap import Interval
+    from asr.scoring.measures import Score
 
 
 def evaluate(
@@ -38,9 +45,7 @@ def evaluate(
     from asr.cli.recognise import decode_manifest
     from asr.errors import UserError
     from asr.files import atomic_write, check_own_name, check_writable
-    from asr.scoring import evaluate as align_texts
-    from asr.scoring.bootstrap import interval
-    from asr.scoring.calibration import word_outcomes
+    from asr.manifest import read_manifest
 
     options = flags.decoding_options(
         decoder=decoder,
@@ -58,51 +63,73 @@ def evaluate(
     check_own_name(output, manifest)
     if output is not None:
         check_writable(output)
+    utterances = read_manifest(manifest)
+    if not any(utterance.text is not None for utterance in utterances):
+        raise UserError(f"{manifest}: no utterance has a text to compare with")
     started = time.monotonic()
     decoded = decode_manifest(
-        model, str(manifest), options, precision, threads or usable_cores(), batch_seconds
+        model, manifest, utterances, options, precision, threads or usable_cores(), batch_seconds
     )
     elapsed = time.monotonic() - started
     if output is not None:
         with atomic_write(output) as stream:
             stream.writelines(decoded.lines(nbest=False))
-    pairs = list(zip(decoded.utterances, decoded.hypotheses, strict=True))
-    references = {utterance.id: utterance.text for utterance, _ in pairs if utterance.text is not None}
-    if not references:
-        raise UserError(f"{manifest}: no utterance has a text to compare with")
-    hypotheses = {
-        utterance.id: best[0].text for utterance, best in pairs if best and utterance.id in references
-    }
-    evaluation = align_texts(references, hypotheses)
-    result = evaluation.score()
-    confidences = {
-        utterance.id: [word.confidence for word in best[0].words]
-        for utterance, best in pairs
-        if best and best[0].words
-    }
-    calibration_error = word_outcomes(evaluation, confidences).calibration_error
-    bounds = interval(evaluation.words.errors, evaluation.words.totals)
+    measured = _measure(decoded)
     seconds = sum(utterance.duration for utterance in decoded.utterances)
     if as_json:
-        figures = result.to_json() | {"interval": bounds.to_json(), "speed": seconds / elapsed}
-        if calibration_error is not None:
-            figures["expected_calibration_error"] = calibration_error
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(measured.to_json() | {"speed": seconds / elapsed}))
     else:
-        typer.echo(
-            f"WER {result.wer:.2f} % (95 % interval {bounds.low:.2f} to {bounds.high:.2f}), "
-            f"CER {result.cer:.2f} %, sentence errors {result.sentence_error_rate:.1f} %"
-        )
-        typer.echo(
-            f"{result.words} words: {result.substitutions} substitutions, {result.deletions} deletions, "
-            f"{result.insertions} insertions in {result.utterances} utterances"
-        )
-        if calibration_error is not None:
-            typer.echo(
-                f"expected calibration error of the words' confidences {100 * calibration_error:.1f} %"
-            )
+        typer.echo("\n".join(measured.lines()))
         typer.echo(f"{seconds / 60:.1f} minutes of audio, {seconds / elapsed:.0f} times real time", err=True)
     decoded.exit_if_failed()
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Error rates, their interval, and the expected calibration error where words have confidences."""
+
+    score: "Score"
+    interval: "Interval"
+    calibration_error: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        figures = self.score.to_json() | {"interval": self.interval.to_json()}
+        if self.calibration_error is not None:
+            figures["expected_calibration_error"] = self.calibration_error
+        return figures
+
+    def lines(self) -> Iterator[str]:
+        score = self.score
+        yield (
+            f"WER {score.wer:.2f} % (95 % interval {self.interval.low:.2f} to {self.interval.high:.2f}), "
+            f"CER {score.cer:.2f} %, sentence errors {score.sentence_error_rate:.1f} %"
+        )
+        yield (
+            f"{score.words} words: {score.substitutions} substitutions, {score.deletions} deletions, "
+            f"{score.insertions} insertions in {score.utterances} utterances"
+        )
+        if self.calibration_error is not None:
+            yield f"expected calibration error of the words' confidences {100 * self.calibration_error:.1f} %"
+
+
+def _measure(decoded: "Decoded") -> _Measured:
+    from asr.scoring import evaluate as align_texts
+    from asr.scoring.bootstrap import interval
+    from asr.scoring.calibration import word_outcomes
+
+    texts = {utterance.id: utterance.text for utterance in decoded.utterances if utterance.text is not None}
+    found = {
+        utterance.id: best[0]
+        for utterance, best in zip(decoded.utterances, decoded.hypotheses, strict=True)
+        if best and utterance.id in texts
+    }
+    evaluation = align_texts(texts, {name: best.text for name, best in found.items()})
+    confidences = {name: [word.confidence for word in best.words] for name, best in found.items()}
+    return _Measured(
+        evaluation.score(),
+        interval(evaluation.words.errors, evaluation.words.totals),
+        word_outcomes(evaluation, confidences).calibration_error,
+    )
 
 
 def register(app: typer.Typer) -> None:

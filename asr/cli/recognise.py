@@ -1,12 +1,14 @@
 """What ``asr decode`` and ``asr evaluate`` share: a manifest to hypotheses, with progress."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.cli.output import exit_if_failed, quiet_libraries, tell
+from asr.files import utf8_name
 from asr.manifest import with_text
 from asr.transcript import mean_confidence
 
@@ -44,13 +46,14 @@ class Decoded:
 
 def decode_manifest(
     model_name: str,
-    manifest: str,
+    manifest: Path,
+    utterances: "Sequence[Utterance]",
     options: "DecodingOptions",
     precision: str,
     threads: int,
     batch_seconds: float,
 ) -> Decoded:
-    """Load a model and decode a manifest; unreadable utterances are named on stderr.
+    """Load a model and decode the utterances of a manifest; unreadable ones are named on stderr.
 
     Exits with status 1 where none could be read, so that nothing is written or counted.
     """
@@ -59,12 +62,11 @@ def decode_manifest(
     import_torch()
     from asr.cli.progress import show_progress
     from asr.decoding.loading import choose_head, load_decoder
-    from asr.manifest import read_manifest
     from asr.model import find_model
-    from asr.recognition import recognise
+    from asr.recognition import recognise, with_durations
     from asr.transcriber import load_acoustic_model
 
-    utterances = read_manifest(manifest)
+    utterances = with_durations(utterances)
     folder = find_model(model_name)
     model = load_acoustic_model(folder, options, precision=precision)
     seconds = sum(utterance.duration for utterance in utterances)
@@ -85,8 +87,8 @@ def decode_manifest(
             advance,
         )
         loaded.result()
-    for failure in found.failures:
-        tell(failure)
+    for message in (*found.warnings, *found.failures):
+        tell(message)
     decoded = Decoded(utterances, [nbest or [] for nbest in found.results], found.failures)
     if not any(decoded.hypotheses):
         decoded.exit_if_failed()
@@ -95,7 +97,7 @@ def decode_manifest(
 
 def _line(identifier: str, hypotheses: "list[Hypothesis]", nbest: bool) -> dict[str, Any]:
     best = hypotheses[0]
-    line: dict[str, Any] = {"id": identifier, "text": best.text, "score": round(best.score, 4)}
+    line: dict[str, Any] = {"id": utf8_name(identifier), "text": best.text, "score": round(best.score, 4)}
     if best.words:
         line["words"] = [
             {

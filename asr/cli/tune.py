@@ -36,6 +36,7 @@ def tune(
     from asr.decoding.options import DecodingOptions
     from asr.errors import UserError
     from asr.manifest import evenly_spread, read_manifest
+    from asr.recognition import with_durations
     from asr.tuner import Tuner
     from asr.tuning import Trial
 
@@ -49,9 +50,10 @@ def tune(
         settings={} if beam_size is None else {"beam_size": beam_size},
     )
     tuner = Tuner(model, options, threads or usable_cores())
-    chosen = evenly_spread([utterance for utterance in read_manifest(manifest) if utterance.text], utterances)
-    if not chosen:
+    texts = [utterance for utterance in read_manifest(manifest) if utterance.text]
+    if not texts:
         raise UserError(f"{manifest}: no utterance has a text to compare with")
+    chosen = with_durations(evenly_spread(texts, utterances))
     seconds = sum(utterance.duration for utterance in chosen)
     with quiet_libraries(), show_progress("computing emissions", seconds, "seconds") as advance:
         tuner.hear(chosen, advance)

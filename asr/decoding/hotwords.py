@@ -105,7 +105,7 @@ def read_hotwords(path: str | os.PathLike[str], default_score: float) -> dict[st
     """
     hotwords: dict[str, float] = {}
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read these hotwords ({error})") from error
     for number, line in enumerate(lines, start=1):

@@ -181,10 +181,11 @@ def _beam_search(
     if "lm_weight" in (options.settings or {}) and _resource(options.lm, folder / "lm") is None:
         raise UserError("--lm-weight: needs a language model; give --lm")
     rescorer = load_rescorer(folder, defaults, options, config.lm_weight)
-    if rescorer is None:
-        return BeamSearch(build(config))
-    wide = config_for_rescoring(config, rescoring_config(defaults))
-    return RescoredBeamSearch(build(wide), rescorer, config.nbest)
+    searched = config if rescorer is None else config_for_rescoring(config, rescoring_config(defaults))
+    search = build(searched)
+    if "word_score" in (options.settings or {}) and not search.words:
+        raise UserError("--word-score: needs words, of a language model or a lexicon; give one")
+    return BeamSearch(search) if rescorer is None else RescoredBeamSearch(search, rescorer, config.nbest)
 
 
 def load_rescorer(

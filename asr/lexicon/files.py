@@ -90,7 +90,7 @@ def read_dictionary(path: str | os.PathLike[str]) -> Dictionary:
 def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """Number and text of the lines that are neither blank nor comments (``;;;`` or ``#``)."""
     try:
-        with Path(path).open(encoding="utf-8") as stream:
+        with Path(path).open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, start=1):
                 text = line.strip()
                 if text and not text.startswith((";;;", "#")):

@@ -6,6 +6,7 @@ import lzma
 import os
 import sys
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -90,7 +91,8 @@ def _decompressed(raw: IO[bytes], suffix: str) -> IO[bytes] | gzip.GzipFile | lz
 
 
 def _whole_lines(stream: IO[bytes] | gzip.GzipFile | lzma.LZMAFile) -> Iterator[bytes]:
-    rest = b""
+    # Editors on Windows put a mark before UTF-8.
+    rest = stream.read(len(BOM_UTF8)).removeprefix(BOM_UTF8)
     while data := stream.read(_BLOCK):
         lines, newline, after = data.rpartition(b"\n")
         if newline:

@@ -16,6 +16,7 @@ Normalize = Callable[[str], str]
 
 _APOSTROPHES = str.maketrans("\u2019\u2018\u02bc\uff07", "''''")
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'(?!\w)")
+_ZERO_WIDTH_SPACE = "\u200b"
 _NOT_LIBRISPEECH = re.compile(r"[^A-Z0-9' ]")
 
 
@@ -40,10 +41,10 @@ def normalizer(name: str) -> Normalizer:
     """Find a normaliser by name.
 
     - ``none``: the texts as they are.
-    - ``librispeech``: upper-case letters without accents, digits, apostrophes within words; every
+    - ``librispeech``: upper-case letters without accents, digits, apostrophes at words; every
       other character parts words.
     - ``basic``: for any language: Unicode NFKC, case folded; punctuation and symbols part words,
-      except apostrophes within them.
+      except apostrophes at them; what is invisible (soft hyphens, joiners) goes.
     - ``whisper-en``: the English normaliser of Whisper (Radford et al. 2022, appendix C) from the
       package ``whisper-normalizer``: contractions, numbers, British spelling, fillers.
 
@@ -68,9 +69,12 @@ def _librispeech(text: str) -> str:
 
 def _basic(text: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    spaced = "".join(c if c == "'" or unicodedata.category(c)[0] not in "PSC" else " "
-                     for c in folded.translate(_APOSTROPHES))  # fmt: skip
+    visible = (c for c in folded.translate(_APOSTROPHES) if c == _ZERO_WIDTH_SPACE or _kind(c) != "Cf")
+    spaced = "".join(c if c == "'" or _kind(c)[0] not in "PSC" else " " for c in visible)
     return _LONE_APOSTROPHE.sub(" ", spaced)
+
+
+_kind = unicodedata.category
 
 
 def _whisper_english() -> Normalize:
@@ -92,7 +96,7 @@ def _whisper_version() -> str:
 _NORMALIZERS: dict[str, tuple[Callable[[], str], Callable[[], Normalize]]] = {
     "none": (lambda: "1", lambda: _none),
     "librispeech": (lambda: "1", lambda: _librispeech),
-    "basic": (lambda: "1", lambda: _basic),
+    "basic": (lambda: "2", lambda: _basic),
     "whisper-en": (_whisper_version, _whisper_english),
 }
 

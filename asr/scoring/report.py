@@ -259,7 +259,9 @@ def mismatch(missing: Sequence[str], extra: Sequence[str]) -> str:
 
 def _report(reference: Texts, hypothesis: Texts, evaluation: Evaluation, options: Options) -> Report:
     groups = _Groups(reference, evaluation.ids)
-    drawn = groups.clusters(options.cluster)
+    drawn = _renumbered(groups.clusters(options.cluster), slice(None))
+    if drawn is None:
+        options = replace(options, cluster=None)
     wer_interval = cer_interval = None
     if options.replicates:
         settings = (drawn, options.replicates, options.seed)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
 
+from asr.files import utf8_name
 from asr.scoring.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION
 from asr.scoring.analysis import Bin, Confusion, ErrorReport
 from asr.scoring.bootstrap import Interval
@@ -101,10 +102,9 @@ def utterance(report: Report, index: int, width: int | None = None, colour: bool
     aligned = report.aligned
     _, substitutions, deletions, insertions = aligned.alignments.counts[index].tolist()
     total = int(aligned.totals[index])
-    lines = [
-        f"{report.evaluation.ids[index]}   {total} {aligned.unit}s, {substitutions} S, {deletions} D, "
-        f"{insertions} I"
-    ]
+    name = utf8_name(report.evaluation.ids[index])
+    counts = f"{substitutions} S, {deletions} D, {insertions} I"
+    lines = [f"{name}   {total} {aligned.unit}s, {counts}"]
     columns = list(_columns(aligned, index))
     for part in _wrapped(columns, None if width is None else width - 5):
         for name, place in (("REF", 0), ("HYP", 1), ("   ", 2)):

@@ -7,7 +7,8 @@ of the two systems' errors in the segments are tested against a mean of zero.
 """
 
 from dataclasses import dataclass
-from math import erfc, inf, sqrt
+from math import erfc, sqrt
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,8 @@ class MatchedPairs:
     p: float
 
     def to_json(self) -> dict[str, Any]:
-        """What a report says of it; ``z`` is null where it is infinite."""
-        return {"segments": self.segments, "z": self.z if abs(self.z) < inf else None, "p": self.p}
+        """What a report says of it."""
+        return {"segments": self.segments, "z": self.z, "p": self.p}
 
 
 def matched_pairs(first: Aligned, second: Aligned) -> MatchedPairs:
@@ -69,5 +70,9 @@ def _test(differences: np.ndarray) -> MatchedPairs:
     size = len(differences)
     mean = differences.mean()
     error = differences.std(ddof=1) / sqrt(size) if size > 1 else 0.0
-    z = mean / error if error else (0.0 if mean == 0 or size == 1 else inf * np.sign(mean))
+    if error == 0:
+        # No spread to measure the mean by: what is left is that all differences have one sign.
+        p = min(1.0, 2 * 0.5**size) if mean else 1.0
+        return MatchedPairs(size, float(np.sign(mean)) * NormalDist().inv_cdf(1 - p / 2), p)
+    z = mean / error
     return MatchedPairs(size, float(z), erfc(abs(z) / sqrt(2)))

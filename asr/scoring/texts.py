@@ -65,16 +65,20 @@ class Texts:
 
     @property
     def confidences(self) -> dict[str, list[float]]:
-        """Confidence of each word by id, where JSON lines hold ``words`` as ``asr decode`` writes them."""
+        """Confidence of each word by id, where JSON lines hold ``words`` as ``asr decode`` writes them.
+
+        Other programs write scores there that are no probabilities; such utterances are left out.
+        """
         return {
             name: [float(word["confidence"]) for word in entry["words"]]
             for name, entry in self.attributes.items()
-            if isinstance(entry.get("words"), list)
-            and all(
-                isinstance(word, dict) and isinstance(word.get("confidence"), int | float)
-                for word in entry["words"]
-            )
+            if isinstance(entry.get("words"), list) and all(map(_has_confidence, entry["words"]))
         }
+
+
+def _has_confidence(word: Any) -> bool:
+    confidence = word.get("confidence") if isinstance(word, dict) else None
+    return isinstance(confidence, int | float) and not isinstance(confidence, bool) and 0 <= confidence <= 1
 
 
 def read_texts(path: str | os.PathLike[str], hypotheses: bool = False) -> dict[str, str]:

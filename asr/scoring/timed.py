@@ -44,7 +44,7 @@ class TimedText:
 
 def looks_like_stm(lines: list[tuple[int, str]]) -> bool:
     """Whether each line is ``file channel speaker begin end [<labels>] words``."""
-    return _are_timed(lines, 3, 5)
+    return _are_timed(lines, 3, 5, labels="<")
 
 
 def looks_like_ctm(lines: list[tuple[int, str]]) -> bool:
@@ -52,7 +52,11 @@ def looks_like_ctm(lines: list[tuple[int, str]]) -> bool:
     return _are_timed(lines, 2, 5)
 
 
-def _are_timed(lines: list[tuple[int, str]], first: int, fields: int) -> bool:
+def _are_timed(lines: list[tuple[int, str]], first: int, fields: int, labels: str = "") -> bool:
+    """Whether there are times after ``first`` fields, and one of them is more than a whole number.
+
+    Numbers may be the words of a Kaldi text; labels after the times, whatever opens them, may not.
+    """
     point = False
     for _, line in lines:
         words = line.split(None, fields)
@@ -60,6 +64,7 @@ def _are_timed(lines: list[tuple[int, str]], first: int, fields: int) -> bool:
         if len(words) < fields or not all(map(_NUMBER.fullmatch, times)):
             return False
         point |= any("." in time for time in times)
+        point |= bool(labels) and len(words) > fields and words[fields].startswith(labels)
     return point
 
 

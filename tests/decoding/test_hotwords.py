@@ -44,6 +44,8 @@ def test_hotword_file(tmp_path):
     path = tmp_path / "hotwords.txt"
     path.write_text("# names\nEbenezer  scrooge\t7.5\n\nmarley\n")
     assert read_hotwords(path, 5.0) == {"EBENEZER SCROOGE": 7.5, "MARLEY": 5.0}
+    path.write_text("marley\n", encoding="utf-8-sig")
+    assert read_hotwords(path, 5.0) == {"MARLEY": 5.0}
 
 
 def test_broken_hotword_files_are_named(tmp_path):

@@ -99,3 +99,18 @@ def test_a_model_that_emits_nan(run_asr: Run, beam_model: Path, clips: Path, tmp
         flags = () if decoder == "greedy" else ("--lm", beam_model / "lm")
         line = refusal(run_asr, tmp_path / "broken", clips, "--decoder", decoder, *flags)
         assert "NaN" in line
+
+
+def test_a_score_of_words_where_there_are_none(run_asr: Run, model_directory: Path, clips: Path) -> None:
+    flags = ("--decoder", "beam", "--word-score", 1)
+    assert refusal(run_asr, model_directory, clips, *flags).startswith("asr: --word-score: needs words")
+
+
+@pytest.mark.parametrize("flag", ["--lm", "--lexicon"])
+def test_tuning_without_a_part_that_the_directory_has(
+    run_asr: Run, beam_model: Path, clips: Path, flag: str
+) -> None:
+    done = run_asr("tune", beam_model, clips, flag, "none")
+    assert done.status == 1
+    assert done.stderr.startswith(f"asr: {flag} none: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -34,6 +34,8 @@ def test_plain_gzip_xz_manifest_and_standard_input_give_the_same(
     for name in ("a.txt", "a.txt.gz", "a.txt.xz", "a.jsonl"):
         assert words_of(tmp_path / name, tmp_path) == expected, name
     assert words_of("-", tmp_path) == expected
+    (tmp_path / "marked.txt").write_text(TEXT, encoding="utf-8-sig")
+    assert words_of(tmp_path / "marked.txt", tmp_path) == expected
 
 
 def test_lines_longer_than_a_block_stay_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

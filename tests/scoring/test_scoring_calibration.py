@@ -38,3 +38,15 @@ def test_score_tells_the_calibration_error_of_hypotheses_that_have_confidences(
     found = json.loads(run_asr("score", tmp_path / "ref", tmp_path / "hyp", "--json").stdout)
     assert found.get("expected_calibration_error") == (pytest.approx(0.2) if confident else None)
     assert ("calibration error" in run_asr("score", tmp_path / "ref", tmp_path / "hyp").stdout) == confident
+
+
+@pytest.mark.parametrize("confidence", [-1, 7.5, float("nan"), True, "high"])
+def test_scores_that_are_no_confidences_do_not_keep_a_text_from_being_scored(
+    run_asr: Callable[..., Any], tmp_path: Path, confidence: object
+) -> None:
+    (tmp_path / "ref").write_text('{"id": "a", "text": "ONE"}\n')
+    line = {"id": "a", "text": "ONE", "words": [{"text": "ONE", "confidence": confidence}]}
+    (tmp_path / "hyp").write_text(json.dumps(line) + "\n")
+    found = json.loads(run_asr("score", tmp_path / "ref", tmp_path / "hyp", "--json").stdout)
+    assert found["wer"] == 0
+    assert "expected_calibration_error" not in found

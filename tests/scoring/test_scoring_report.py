@@ -78,6 +78,14 @@ def test_clusters_are_drawn_whole(files):
     assert "2 groups of utterances by speaker" in run(*files, "--cluster", "speaker")
 
 
+def test_of_a_single_cluster_its_utterances_are_drawn(files):
+    reference, _ = files
+    reference.write_text(reference.read_text().replace('"speaker": "2"', '"speaker": "1"'))
+    alone = run_json(*files, "--cluster", "speaker")
+    assert alone["interval"] == run_json(*files)["interval"]
+    assert (alone["bootstrap"]["drawn"], alone["bootstrap"]["size"]) == ("utterance", 3)
+
+
 def test_cer_counts_characters_in_tables_and_lists(files):
     result = run_json(*files, "--cer", "--by", "speaker", "--report")
     assert sum(row["characters"] for row in result["by"]["speaker"]) == result["characters"] == 28

@@ -153,3 +153,8 @@ def test_a_key_that_no_utterance_has_is_refused_with_those_there_are(tmp_path):
     texts = read(write(tmp_path, '{"id": "a", "text": "A", "snr": 3, "corpus": "x"}\n'))
     with pytest.raises(UserError, match="no utterance has the key 'speaker'; it has corpus, snr"):
         texts.attribute("speaker")
+
+
+def test_an_stm_may_have_whole_seconds(tmp_path):
+    texts = read(write(tmp_path, "talk 1 anna 0 10 <o,f0> HELLO\ntalk 1 bert 10 12 <o,m> YES\n"))
+    assert texts.texts == {"talk": "HELLO", "talk@10": "YES"}

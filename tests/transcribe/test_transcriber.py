@@ -331,3 +331,9 @@ def test_an_array_comes_in_blocks_like_a_file(tmp_path: Path) -> None:
         blocks = list(reader.blocks())
     assert max(map(len, blocks)) < 70_000
     assert np.array_equal(np.concatenate(blocks)[:, 0], samples[16_000:])
+
+
+@pytest.mark.parametrize("part", [{"offset": -1.0}, {"duration": -0.5}, {"offset": float("nan")}])
+def test_parts_that_no_recording_has_are_refused(part: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="is not a number of seconds"):
+        Recording(np.zeros(32_000, np.float32), **part)
