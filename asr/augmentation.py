@@ -176,8 +176,11 @@ def synthetic_response(rt60: float, sample_rate: int, draw: np.random.Generator)
 
 def telephone_band(waveform: Tensor, sample_rate: int) -> Tensor:
     """Keep 300 to 3400 Hz."""
-    high = torchaudio.functional.highpass_biquad(waveform, sample_rate, 300.0)
-    return torchaudio.functional.lowpass_biquad(high, sample_rate, 3400.0)
+    # torchaudio cuts off what is beyond 1; filters may go beyond what comes in.
+    loudest = 2 * float(waveform.abs().max()) if len(waveform) else 1.0
+    scale = max(loudest, 1.0)
+    high = torchaudio.functional.highpass_biquad(waveform / scale, sample_rate, 300.0)
+    return torchaudio.functional.lowpass_biquad(high, sample_rate, 3400.0) * scale
 
 
 class SpecAugment(nn.Module):

@@ -5,10 +5,14 @@ the number of processes, each of which takes its share of every batch: so a posi
 and a step, and a run resumes on another number of processes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from asr.audio import probe
+from asr.errors import UserError
+from asr.manifest import Utterance
 
 # Where there is little to recognise, batches are made smaller until each worker has so many, but not of less
 # than so many seconds, or the half of it at the end: a worker without a batch is a core without work.
@@ -31,6 +35,19 @@ class BatchingConfig:
     max_duration: float = 25.0
     jitter: float = 0.1
     short_first: bool = True
+
+
+def with_durations(utterances: Iterable[Utterance]) -> list[Utterance]:
+    """Utterances whose manifest says how long they are, or else their files; 0 where neither can tell."""
+    return [utterance if utterance.duration else _with_duration(utterance) for utterance in utterances]
+
+
+def _with_duration(utterance: Utterance) -> Utterance:
+    try:
+        duration = probe(utterance.audio_filepath).duration - utterance.offset
+    except UserError:  # which is told when it is read
+        return utterance
+    return replace(utterance, duration=max(duration, 0.0))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -118,6 +118,20 @@ def one_line(message: str) -> str:
 def utf8_name(name: str) -> str:
     r"""A name that can be written as UTF-8 (JSON, too), whatever bytes the file system holds: ``\xNN``."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def walk(
+    folder: str | os.PathLike[str], onerror: Callable[[OSError], None]
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As :func:`os.walk`, through links too, but through each folder once: a link may lead back."""
+    walked: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in walked:
+            folders.clear()
+            continue
+        walked.add((status.st_dev, status.st_ino))
+        yield Path(parent), folders, names
 
 
 # Before Python 3.14 pathlib raises where a name is too long or a folder may not be looked into.

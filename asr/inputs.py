@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from asr.audio import SUFFIXES, RawFormat
 from asr.errors import UserError
-from asr.files import escape_name, exists, is_folder
+from asr.files import escape_name, exists, is_folder, walk
 from asr.manifest import read_manifest
 from asr.recording import Recording
 from asr.sources import STANDARD_INPUT, StandardInput
@@ -155,16 +155,10 @@ def _manifest(path: Path) -> Iterator[_Found]:
 def _folder(folder: Path) -> Iterator[_Found]:
     empty = True
     unreadable: list[OSError] = []
-    walked: set[tuple[int, int]] = set()  # since a link may lead back
-    for parent, folders, names in os.walk(folder, onerror=unreadable.append, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in walked:
-            folders.clear()
-            continue
-        walked.add((status.st_dev, status.st_ino))
+    for parent, folders, names in walk(folder, unreadable.append):
         folders.sort()
         for name in sorted(names):
-            path = Path(parent, name)
+            path = parent / name
             if path.suffix.lower() in SUFFIXES:
                 empty = False
                 yield _Found(str(path), str(path), path.relative_to(folder).with_suffix(""))

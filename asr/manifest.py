@@ -16,6 +16,8 @@ from asr.errors import UserError
 from asr.files import atomic_write, escape_name
 
 _KNOWN = ("id", "audio_filepath", "offset", "duration", "text", "speaker", "sample_rate", "confidence")
+# Beyond any number of seconds or Hz; integers of JSON may be too great for a float.
+_ENDLESS = 1e18
 PHONES_KEY = "phones"
 """Key of ``Utterance.extra``: how the text was said, for phone heads; phones separated by spaces."""
 WORD_BREAK = "|"
@@ -147,6 +149,8 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
     audio_filepath = entry.get("audio_filepath")
     if not isinstance(audio_filepath, str) or not audio_filepath:
         raise UserError(f"{path}: line {number} has no 'audio_filepath'")
+    if "\0" in audio_filepath or not _is_writable(audio_filepath):
+        raise UserError(f"{path}: line {number}: the path {audio_filepath!r} is no text")
     offset = _number(entry, "offset", 0.0, path, number)
     text = entry.get("text")
     if text is not None and not isinstance(text, str):
@@ -181,7 +185,7 @@ def _is_writable(text: str) -> bool:
 
 def _number(entry: dict[str, Any], key: str, default: float | None, path: Path, number: int) -> float:
     value = default if entry.get(key) is None else entry[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _ENDLESS:
         raise UserError(f"{path}: line {number}: {key!r} must be a number of at least 0, not {value!r}")
     return float(value)
 

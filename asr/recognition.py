@@ -5,14 +5,14 @@ torch and the beam search take no interpreter lock, and a kernel on one core was
 over several. Results come in the manifest's order and do not depend on how they were batched.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from asr.audio import probe, read_audio
+from asr.audio import read_audio
 from asr.batching import share_out
 from asr.errors import UserError
 from asr.manifest import Utterance
@@ -39,19 +39,6 @@ class Recognised(Generic[Result]):
     warnings: list[str] = field(default_factory=list)
 
 
-def with_durations(utterances: Iterable[Utterance]) -> list[Utterance]:
-    """Utterances whose manifest says how long they are, or else their files; 0 where neither can tell."""
-    return [utterance if utterance.duration else _with_duration(utterance) for utterance in utterances]
-
-
-def _with_duration(utterance: Utterance) -> Utterance:
-    try:
-        duration = probe(utterance.audio_filepath).duration - utterance.offset
-    except UserError:  # which is told when it is read
-        return utterance
-    return replace(utterance, duration=max(duration, 0.0))
-
-
 def recognise(
     model: AcousticModel,
     decode: Decode[Result],
@@ -66,7 +53,7 @@ def recognise(
     Args:
         model: The network.
         decode: What is made of the emissions of a batch, such as :meth:`Decoder.decode`.
-        utterances: Each with its audio file; see :func:`with_durations`.
+        utterances: Each with its audio file; see :func:`asr.batching.with_durations`.
         head: CTC head whose emissions are decoded.
         batch_seconds: Padded audio in a batch, in seconds.
         threads: Batches worked on at once.

@@ -53,6 +53,8 @@ class CharacterTokenizer:
         self._ids = {token: number for number, token in enumerate(self.tokens)}
 
     def encode(self, text: str) -> list[int]:
+        if SPACE in text:
+            raise UnknownSymbol(f"{SPACE!r} in {text!r} stands between words in the model's characters")
         try:
             return [self._ids[symbol] for symbol in SPACE.join(text.split())]
         except KeyError as error:

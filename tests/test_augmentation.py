@@ -230,6 +230,11 @@ def test_telephone_keeps_speech_and_takes_the_rest() -> None:
     assert kept(7000) < -12
 
 
+def test_telephone_does_not_cut_off_what_is_louder_than_1() -> None:
+    quiet, loud = tone(1000), 100 * tone(1000)
+    torch.testing.assert_close(vary(loud, telephone=1.0) / 100, vary(quiet, telephone=1.0), atol=1e-4, rtol=0)
+
+
 def test_gain_lies_within_its_range() -> None:
     gains = [level(vary(tone(440), seed, gain=6.0, gain_probability=1.0)) for seed in range(50)]
     gains = [gain - level(tone(440)) for gain in gains]

@@ -33,6 +33,10 @@ def test_frames_are_counted_as_they_come(samples: int, rate: int) -> None:
     assert frontend.frames(samples) == expected
 
 
+def test_the_frame_shift_is_a_whole_number_of_samples() -> None:
+    assert FrontendConfig(sample_rate=11_025, hop=0.01).frame_shift == 110 / 11_025
+
+
 @pytest.mark.parametrize("cmvn", KINDS)
 @pytest.mark.parametrize("padding", [0.0, 7.0, math.nan, math.inf])
 def test_padding_changes_no_feature_of_an_utterance(cmvn: str, padding: float) -> None:

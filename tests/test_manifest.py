@@ -71,6 +71,8 @@ def test_empty_lines_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> No
         ({"duration": 1}, "line 2 has no 'audio_filepath'"),
         ({"audio_filepath": 7, "duration": 1}, "line 2 has no 'audio_filepath'"),
         ({"audio_filepath": "a"}, "line 2: 'duration' must be a number of at least 0, not None"),
+        ({"audio_filepath": "a\0b", "duration": 1}, "line 2: the path 'a\\x00b' is no text"),
+        ({"audio_filepath": "a", "duration": 10**400}, "line 2: 'duration' must be a number"),
         ({"audio_filepath": "a", "duration": "1"}, "line 2: 'duration' must be a number"),
         ({"audio_filepath": "a", "duration": True}, "line 2: 'duration' must be a number"),
         ({"audio_filepath": "a", "duration": -1}, "line 2: 'duration' must be a number"),

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.batching import with_durations
 from asr.manifest import Utterance, read_manifest
 from asr.model import Model
 from asr.pipeline import workers
-from asr.recognition import recognise, with_durations
+from asr.recognition import recognise
 
 
 def emissions_of_each(emissions: Tensor, lengths: Tensor) -> list[Tensor]:

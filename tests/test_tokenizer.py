@@ -54,6 +54,11 @@ def test_what_the_characters_lack_is_named(text: str) -> None:
         CharacterTokenizer().encode(text)
 
 
+def test_what_stands_between_words_is_no_letter() -> None:
+    with pytest.raises(UnknownSymbol, match="stands between words"):
+        CharacterTokenizer().encode("A|B")
+
+
 def test_phones_come_from_the_lexicon() -> None:
     tokenizer = PhoneTokenizer(pronunciations={"THE": ("DH", "AH"), "ODD": ("AA", "D9")})
     assert tokenizer.decode(tokenizer.encode("THE THE")) == "DH AH DH AH"

@@ -60,10 +60,11 @@ def decode_manifest(
     from asr.cli.torch_import import import_torch
 
     import_torch()
+    from asr.batching import with_durations
     from asr.cli.progress import show_progress
     from asr.decoding.loading import choose_head, load_decoder
     from asr.model import find_model
-    from asr.recognition import recognise, with_durations
+    from asr.recognition import recognise
     from asr.transcriber import load_acoustic_model
 
     utterances = with_durations(utterances)

@@ -31,12 +31,12 @@ def tune(
     With a recurrent LM its share and weight are chosen too; the confidences of words are calibrated.
     Utterances are cut at pauses of half a second unless --pause or the model says otherwise.
     """
+    from asr.batching import with_durations
     from asr.cli.output import quiet_libraries, tell
     from asr.cli.progress import show_progress
     from asr.decoding.options import DecodingOptions
     from asr.errors import UserError
     from asr.manifest import evenly_spread, read_manifest
-    from asr.recognition import with_durations
     from asr.tuner import Tuner
     from asr.tuning import Trial
 

@@ -8,6 +8,7 @@ import sys
 import tarfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 from contextlib import closing
@@ -87,6 +88,10 @@ def download(url: str, path: Path, progress: Progress = silent_progress) -> None
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"{url}: not an address that starts with https:// or http://")
+    try:
+        urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise UserError(f"{url}: not an address ({error})") from error
     delays = iter(_RETRY_DELAYS)
     while True:
         before = path.stat().st_size if path.exists() else 0
@@ -130,10 +135,18 @@ def _fetch_rest(url: str, path: Path, start: int, progress: Progress) -> bool:
             file.seek(start)
             advance(start)
             # read1 hands over what has arrived; read could lose it where the connection breaks.
-            while block := response.read1(_BLOCK):
+            while block := _received(response):
                 file.write(block)
                 advance(len(block))
             return total is None or file.tell() == total
+
+
+def _received(response: http.client.HTTPResponse) -> bytes:
+    """What has arrived; every way in which a connection ends is one error, unlike those of the disk."""
+    try:
+        return response.read1(_BLOCK)
+    except OSError as error:
+        raise ConnectionError(str(error)) from error
 
 
 def check_md5(path: Path, md5: str, progress: Progress = silent_progress) -> None:

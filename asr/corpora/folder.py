@@ -21,6 +21,7 @@ from asr.corpora.preparation import (
 )
 from asr.corpora.text import to_letters
 from asr.errors import UserError
+from asr.files import exists, is_file, walk
 from asr.manifest import Utterance
 
 # Column names in use: NeMo and lhotse, Common Voice, DeepSpeech, Hugging Face's audio folders.
@@ -84,11 +85,11 @@ def _walk(root: Path) -> Iterator[Path]:
     def fail(error: OSError) -> None:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
-    for folder, folders, names in os.walk(root, onerror=fail):
+    for folder, folders, names in walk(root, fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and (is_audio(name) or name.lower().endswith(".txt")):
-                yield Path(folder, name)
+                yield folder / name
 
 
 def _pair(root: Path, files: list[Path]) -> _Read:
@@ -183,7 +184,7 @@ class _Finder:
 
     def __call__(self, name: str) -> Path:
         for folder in self._folders:
-            if (folder / name).exists():
+            if exists(folder / name):
                 self._folders.remove(folder)
                 self._folders.insert(0, folder)
                 return folder / name
@@ -195,7 +196,7 @@ def _row_utterance(row: dict[str, str], columns: _Columns, find: _Finder, number
     name = row.get(columns.audio, "")
     id = row.get(columns.id, "") if columns.id else ""
     offset = _number(row, columns.offset, 0.0)
-    stem = str(Path(name).with_suffix("")) if name else f"row {number}"
+    stem = os.path.splitext(name)[0] or f"row {number}"  # noqa: PTH122 (a name may be no path)
     known = {*vars(columns).values(), *_IGNORED_COLUMNS}
     return Utterance(
         id=id or (f"{stem}-{offset:g}" if columns.offset else stem),
@@ -224,7 +225,7 @@ def _check_rows(rows: list[Utterance]) -> _Read:
     for row in rows:
         if not row.audio_filepath:
             problems.append(Problem("text without audio", row.id))
-        elif not Path(row.audio_filepath).exists():
+        elif not is_file(row.audio_filepath):
             problems.append(Problem("missing audio", row.audio_filepath))
         elif not (row.offset >= 0 and row.duration >= 0 and 0 <= row.confidence <= 1):
             problems.append(Problem("no offset or duration in seconds, or confidence up to 1", row.id))

@@ -178,7 +178,7 @@ def _pair(files: list[Path]) -> tuple[list[Utterance], list[Problem]]:
 def _read_transcripts(path: Path, texts: dict[str, str], problems: list[Problem]) -> None:
     """Add the lines ``<id> <TEXT>`` of one chapter to ``texts``."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(Problem("unreadable transcript", f"{path} ({error})"))
         return

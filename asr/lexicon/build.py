@@ -67,7 +67,7 @@ def read_words(path: str | os.PathLike[str]) -> list[str]:
     """
     source = Path(path) / "words.txt" if is_folder(path) else Path(path)
     try:
-        lines = source.read_text(encoding="utf-8").upper().splitlines()
+        lines = source.read_text(encoding="utf-8-sig").upper().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{source}: cannot read a list of words, one a line ({reason})") from error

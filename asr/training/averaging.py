@@ -1,16 +1,16 @@
 """The mean of several models' weights, which usually errs less than any of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from asr.errors import UserError
-from asr.frontend import FrontendConfig
 from asr.model import Model, find_model, load_network, save_network
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_OF_TRAINING = {"dropout", "recurrent_dropout"}
 
 
 def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
@@ -31,15 +31,20 @@ def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
 
 def _differences(one: Model, other: Model) -> Iterator[str]:
     """Why weights may not be averaged: what is heard or said differs, or their names or shapes do."""
-    for field in fields(FrontendConfig):
-        if getattr(one.config.frontend, field.name) != getattr(other.config.frontend, field.name):
-            yield f"frontend.{field.name}"
+    for section in ("frontend", "encoder"):
+        ours, theirs = (asdict(getattr(model.config, section)) for model in (one, other))
+        for key in ours.keys() - _OF_TRAINING:
+            if ours[key] != theirs[key]:
+                yield f"{section}.{key}"
+    for name, head in one.config.heads.items():
+        if name in other.config.heads and other.config.heads[name].layer != head.layer:
+            yield f"heads.{name}.layer"
     for name, tokenizer in one.tokenizers.items():
         if name in other.tokenizers and other.tokenizers[name].tokens != tokenizer.tokens:
             yield f"tokens of {name}"
-    theirs = dict(other.named_parameters())
+    weights = dict(other.named_parameters())
     for name, value in one.named_parameters():
-        if name not in theirs or theirs[name].shape != value.shape:
+        if name not in weights or weights[name].shape != value.shape:
             yield name
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from asr.audio import read_audio
 from asr.augmentation import WaveformAugmentation
-from asr.batching import Item
+from asr.batching import Item, with_durations
 from asr.denominator import UnitNgram
 from asr.errors import UserError
 from asr.files import atomic_write
@@ -52,6 +52,11 @@ class Dropped:
     def add(self, reason: str, identifier: str) -> None:
         """Count and name one."""
         self.ids.setdefault(reason, []).append(identifier)
+
+    def update(self, others: "Dropped") -> None:
+        """Add those of another source."""
+        for reason, ids in others.ids.items():
+            self.ids.setdefault(reason, []).extend(ids)
 
     def lines(self) -> list[str]:
         """One line a reason: how many, and the first few."""
@@ -95,13 +100,17 @@ def build_audio_cache(utterances: Sequence[Utterance], sample_rate: int, folder:
         f"{item.audio_filepath} {files[item.audio_filepath]} {item.offset} {item.duration}"
         for item in utterances
     ]
-    key = hashlib.sha256("\n".join([str(sample_rate), *names]).encode()).hexdigest()[:16]
+    named = "\n".join([str(sample_rate), *names]).encode(errors="surrogateescape")
+    key = hashlib.sha256(named).hexdigest()[:16]
     path = folder / f"{key}.int16"
     if path.exists() and path.with_suffix(".json").exists():
         return path
 
     def decode(utterance: Utterance) -> np.ndarray:
         waveform = read_audio(utterance.audio_filepath, sample_rate, utterance.offset, utterance.duration)
+        # Files of floats may be louder than 16 bits can say.
+        if len(waveform):
+            waveform = waveform / waveform.abs().max().clamp(min=1.0)
         return (waveform * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
     offsets = [0]
@@ -145,16 +154,17 @@ class TrainingData:
         self.utterances: list[Utterance] = []
         self.sources: list[tuple[np.ndarray, float]] = []
         for source in recipe.data.train:
-            first = len(self.utterances)
-            for utterance in read_manifest(source.manifest):
+            first, dropped = len(self.utterances), Dropped()
+            for utterance in with_durations(read_manifest(source.manifest)):
                 if utterance.confidence < source.min_confidence:
-                    self.dropped.add("confidence below data.train.min_confidence", utterance.id)
-                elif self._add_targets(utterance, recipe, model):
+                    dropped.add("confidence below data.train.min_confidence", utterance.id)
+                elif self._add_targets(utterance, recipe, model, dropped):
                     self.utterances.append(utterance)
             self.sources.append((np.arange(first, len(self.utterances)), source.share))
             if first == len(self.utterances):
-                reasons = "; ".join(self.dropped.lines()) or "it is empty"
+                reasons = "; ".join(dropped.lines()) or "it is empty"
                 raise UserError(f"{source.manifest}: has no utterance that can be trained on: {reasons}")
+            self.dropped.update(dropped)
         self.denominators = {
             name: UnitNgram.estimate(
                 [target for target in self._targets[name] if target],
@@ -167,35 +177,24 @@ class TrainingData:
         self.durations = np.asarray([utterance.duration for utterance in self.utterances])
         self.audio = AudioStore(self.utterances, recipe.frontend.sample_rate, recipe.data.cache)
 
-    def _add_targets(self, utterance: Utterance, recipe: Recipe, model: Model) -> bool:
+    def _add_targets(self, utterance: Utterance, recipe: Recipe, model: Model, dropped: Dropped) -> bool:
         if model.tokenizers and not (utterance.text and utterance.text.strip()):
-            self.dropped.add("no text", utterance.id)
+            dropped.add("no text", utterance.id)
             return False
         if not recipe.batching.min_duration <= utterance.duration <= recipe.batching.max_duration:
-            self.dropped.add("duration outside batching.min_duration and max_duration", utterance.id)
+            dropped.add("duration outside batching.min_duration and max_duration", utterance.id)
             return False
         samples = int(utterance.duration / max(recipe.augment.speed) * recipe.frontend.sample_rate)
         frames = math.ceil(int(model.frontend.frames(samples)) / recipe.encoder.subsampling_factor)
         targets = {
-            name: self._encode(utterance, tokenizer, frames) for name, tokenizer in model.tokenizers.items()
+            name: _encode(utterance, tokenizer, frames, dropped)
+            for name, tokenizer in model.tokenizers.items()
         }
         if targets and not any(targets.values()):
             return False
         for name, target in targets.items():
             self._targets[name].append(target)
         return True
-
-    def _encode(self, utterance: Utterance, tokenizer: Tokenizer, frames: int) -> list[int] | None:
-        """Labels of an utterance, or None (counted) where a head cannot learn from it."""
-        try:
-            labels = encode_utterance(utterance, tokenizer)
-        except UnknownSymbol:
-            self.dropped.add(f"cannot be written in {tokenizer.units}", utterance.id)
-            return None
-        if frames_needed(labels) > frames:
-            self.dropped.add(f"too short for its {tokenizer.units}", utterance.id)
-            return None
-        return labels
 
     def _voice(self, draw: np.random.Generator) -> Tensor:
         return self.audio[int(draw.integers(len(self.utterances)))]
@@ -226,6 +225,19 @@ class TrainingData:
         )
 
 
+def _encode(utterance: Utterance, tokenizer: Tokenizer, frames: int, dropped: Dropped) -> list[int] | None:
+    """Labels of an utterance, or None (counted) where a head cannot learn from it."""
+    try:
+        labels = encode_utterance(utterance, tokenizer)
+    except UnknownSymbol:
+        dropped.add(f"cannot be written in {tokenizer.units}", utterance.id)
+        return None
+    if frames_needed(labels) > frames:
+        dropped.add(f"too short for its {tokenizer.units}", utterance.id)
+        return None
+    return labels
+
+
 def encode_utterance(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
     """Token ids of what an utterance says; for a phone head as it was said, where the manifest knows.
 
@@ -250,7 +262,7 @@ def development_utterances(config: DataConfig, with_text: bool = True) -> list[U
     utterances = [each for each in read_manifest(config.dev) if each.text or not with_text]
     if not utterances:
         raise UserError(f"{config.dev}: no utterance has a text to compare with")
-    return evenly_spread(utterances, config.dev_utterances)
+    return with_durations(evenly_spread(utterances, config.dev_utterances))
 
 
 def pad(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

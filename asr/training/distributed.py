@@ -137,8 +137,9 @@ def _join(work: Work, argument: Any, rank: int, processes: int, address: str) ->
         device = torch.device("cuda", local % torch.cuda.device_count())
         torch.cuda.set_device(device)
     backend = "gloo" if device.type == "cpu" else "nccl"
-    # One decodes the audio while the others wait here: hundreds of hours take their time.
     dist.init_process_group(backend, address, rank=rank, world_size=processes, timeout=LONGEST_WAIT)
+    # One decodes the audio while the others wait here: hundreds of hours take their time.
+    dist.barrier()
     status = work(Ranks(rank, processes, device), argument)
     dist.barrier()
     # Not after an exception: the others would fail at their next sum before anyone has said why.

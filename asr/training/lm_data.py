@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import UserError
-from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
+from asr.lm.table import BEGIN, BEGIN_ID, END, END_ID, SPECIAL_WORDS, UNKNOWN, UNKNOWN_ID
 from asr.lm.text import read_lines
 
 SENTENCES_SORTED_TOGETHER = 20_000
@@ -66,6 +66,10 @@ def frequent_words(paths: list[str], size: int) -> list[str]:
         for line in read_lines(path):
             for word in line.split():
                 counts[word] = counts.get(word, 0) + 1
+    for mark in (BEGIN, END):
+        if mark.encode() in counts:
+            raise UserError(f"{', '.join(paths)}: {mark} stands in the text: it marks sentences, take it out")
+    counts.pop(UNKNOWN.encode(), None)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     try:
         return [*SPECIAL_WORDS, *(word.decode() for word in ranked[:size])]

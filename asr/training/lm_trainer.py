@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from asr.encoder import CELLS
 from asr.errors import UserError
 from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, pad_sentences, save_rnn_lm
-from asr.training.checkpoint import load_checkpoint, refuse_second_run, save_checkpoint
+from asr.training.checkpoint import check_run_folder, load_checkpoint, save_checkpoint
 from asr.training.checks import PRECISIONS, Choices, Ranges, check_values
 from asr.training.config import OptimizerConfig, ScheduleConfig
 from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, launch
@@ -91,6 +92,9 @@ RANGES: Ranges = {
 def _check(recipe: LMRecipe) -> None:
     """Raise :class:`UserError` for the first value that makes no sense."""
     check_values(recipe, CHOICES, RANGES)
+    cutoffs = recipe.model.cutoffs
+    if any(low >= high for low, high in pairwise(cutoffs)):
+        raise UserError(f"model.cutoffs: {cutoffs} do not rise")
     if not recipe.data.train or not recipe.data.dev:
         raise UserError("data.train and data.dev must name texts")
     if recipe.optimizer.accumulate != 1 or recipe.schedule.stop_after:
@@ -143,8 +147,7 @@ def train_lm(recipe: LMRecipe, folder: Path, resume: bool, say: Callable[[str], 
         UserError: the folder holds a run and ``resume`` is not asked for, or the run cannot go on.
         SystemExit: stopped before the end (130 after Ctrl-C); the state is saved.
     """
-    if not resume:
-        refuse_second_run(folder)
+    check_run_folder(folder, resume)
     launch(_train, LMRun(recipe, folder, resume, say), recipe.processes)
     return folder / "model"
 

@@ -34,6 +34,8 @@ def read_recipe(
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        if useless := [override for override in overrides if "=" not in override]:
+            raise UserError(f"{useless[0]!r} is not section.key=value")
         changes = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
         given = (_sections(content, kind), _sections(changes, kind))
         recipe = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), *given))

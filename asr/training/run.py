@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.audio import check_begin, probe
 from asr.errors import UserError
 from asr.manifest import Utterance
-from asr.training.checkpoint import refuse_second_run
+from asr.training.checkpoint import check_run_folder
 from asr.training.config import Recipe, write_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
 from asr.training.distributed import STOPPED, Ranks, Stopped, is_first, is_first_here, launch
@@ -34,8 +35,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False, pretraining: bool 
         UserError: the folder holds another run, or the recipe cannot be trained.
         SystemExit: stopped before the end (130 after Ctrl-C); the state is saved.
     """
-    if not resume:
-        refuse_second_run(folder)
+    check_run_folder(folder, resume)
     if is_first_here():
         _look_ahead(recipe, pretraining)
     if is_first():
@@ -58,6 +58,9 @@ def _look_ahead(recipe: Recipe, pretraining: bool) -> None:
         for source, (indices, _) in zip(recipe.data.train, data.sources, strict=True):
             _check_audio(source.manifest, [data.utterances[index] for index in indices])
         _check_audio(recipe.data.dev, development)
+        # What training cannot read it meets at once, mostly; what is measured only after a while.
+        for utterance in development:
+            check_begin(utterance.audio_filepath, utterance.offset, probe(utterance.audio_filepath).duration)
 
 
 def _check_audio(manifest: str, utterances: list[Utterance]) -> None:

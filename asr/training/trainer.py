@@ -239,7 +239,7 @@ class Trainer:
             return
         models = self.folder / "models"
         models.mkdir(exist_ok=True)
-        whole = models / f"{error:08.4f}-step-{self.position.step:09d}"
+        whole = models / f"{min(error, 999.9999):08.4f}-step-{self.position.step:09d}"
         partial = self.folder / ".model.tmp"
         self._save_model(partial, rates)
         shutil.rmtree(whole, ignore_errors=True)
@@ -247,7 +247,7 @@ class Trainer:
         if improved:
             self._save_model(self.folder / "model", rates)
         # The newest stays whatever its error: where words are what is trained, that may rise as they improve.
-        for worse in sorted(models.iterdir())[self.recipe.training.keep :]:
+        for worse in sorted(models.glob("*-step-*"))[self.recipe.training.keep :]:
             if worse != whole:
                 shutil.rmtree(worse)
 

@@ -1,4 +1,5 @@
 import hashlib
+import http.client
 import io
 import tarfile
 import threading
@@ -222,11 +223,26 @@ def test_it_gives_up_when_attempts_bring_nothing(server, tmp_path):
     assert (tmp_path / "x").read_bytes() == b"1234"
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "{server}/missing"])
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "{server}/missing", "https://[x"])
 def test_a_wrong_address_is_not_tried_again(server, tmp_path, url):
-    with pytest.raises(UserError, match=r"404|https"):
+    with pytest.raises(UserError, match=r"404|https|not an address"):
         download(url.format(server=server.url), tmp_path / "x")
     assert len(server.ranges) <= 1 and not (tmp_path / "x").exists()
+
+
+def test_every_way_in_which_a_connection_ends_is_tried_again(server, tmp_path, monkeypatch):
+    server.files["x"] = b"1234"
+    reads = [OSError(113, "No route to host")]
+    read1 = http.client.HTTPResponse.read1
+
+    def failing(response, size):
+        if reads:
+            raise reads.pop()
+        return read1(response, size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", failing)
+    download(f"{server.url}/x", tmp_path / "x")
+    assert not reads and (tmp_path / "x").read_bytes() == b"1234"
 
 
 def test_an_unknown_split_names_the_known_ones(run, tmp_path):

@@ -49,6 +49,13 @@ def test_text_files_beside_the_audio_are_its_texts(recordings, tmp_path, run):
     assert lines[0]["audio_filepath"] == "recordings/alice/two.wav" and lines[0]["duration"] == 0.5
 
 
+def test_links_to_folders_are_followed_and_a_link_that_leads_back_is_no_end(recordings, tmp_path):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "linked").symlink_to(recordings)
+    (recordings / "back").symlink_to(tmp_path / "corpus")
+    assert prepare_folder(tmp_path / "corpus", tmp_path / "all.jsonl").utterances == 2
+
+
 def test_second_run_is_free_and_new_files_are_seen(recordings, tmp_path):
     output = tmp_path / "all.jsonl"
     assert [prepare_folder(recordings, output).reused for _ in range(2)] == [False, True]
@@ -137,11 +144,20 @@ def test_tables_with_any_usual_separator_and_column_names(recordings, tmp_path, 
 
 def test_each_problem_of_a_table_is_named(recordings, tmp_path):
     table = tmp_path / "table.csv"
-    rows = ['one.wav,"a, b"', "one.wav,again", "gone.wav,lost", ",no path", "alice/two.wav,", "short"]
+    rows = [
+        'one.wav,"a, b"',
+        "one.wav,again",
+        "gone.wav,lost",
+        ",no path",
+        "alice/two.wav,",
+        "short",
+        ".,folder",
+        f"{'x' * 300},long",
+    ]
     table.write_text("\n".join(["path,text", *rows]))
     prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
     assert kinds(prepared.problems) == [
-        *("duplicate id", "empty text", "missing audio", "missing audio", "text without audio"),
+        *("duplicate id", "empty text", *["missing audio"] * 4, "text without audio"),
     ]
     assert [utterance.text for utterance in read_manifest(prepared.manifest)] == ["a, b"]
 

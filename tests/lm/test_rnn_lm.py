@@ -22,7 +22,7 @@ from asr.lm.rnn import (
 from asr.precision import fast_eight_bits
 from asr.training.checkpoint import load_checkpoint
 from asr.training.distributed import Ranks
-from asr.training.lm_data import Text
+from asr.training.lm_data import Text, frequent_words
 from asr.training.lm_trainer import LMTrainer, load_lm_recipe, perplexity, train_lm
 
 WORDS = ["<unk>", "<s>", "</s>", *(f"W{number}" for number in range(30))]
@@ -185,11 +185,20 @@ def recipe(tmp_path: Path) -> Path:
         ("seed=-1", "seed: -1"),
         ("model.hiden_size=8", "unknown key 'model.hiden_size' (misspelt?)"),
         ("model=8", "model: "),
+        ("model.cutoffs=[9,9]", "model.cutoffs: [9, 9] do not rise"),
     ],
 )
 def test_a_mistake_in_a_recipe_names_its_key(recipe: Path, change: str, named: str) -> None:
     with pytest.raises(UserError, match=re.escape(f"{recipe}: {named}")):
         load_lm_recipe(recipe, [change])
+
+
+def test_marks_in_the_text_are_no_words_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("A <unk> A\nB <unk>\n")
+    assert frequent_words([str(tmp_path / "text")], 9) == ["<unk>", "<s>", "</s>", "A", "B"]
+    (tmp_path / "text").write_text("<s> A </s>\n")
+    with pytest.raises(UserError, match="<s> stands in the text"):
+        frequent_words([str(tmp_path / "text")], 9)
 
 
 def test_a_recipe_that_is_a_list_is_one_clear_line(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def test_every_weight_is_the_mean_and_the_sources_are_named(
         ({"heads": {"characters": HeadConfig(units="phones")}}, "tokens of characters differs"),
         ({"heads": {"letters": HeadConfig()}}, "is another network"),
         ({"hidden_size": 13}, "is another network"),
+        ({"residual": False}, "encoder.residual differs"),
+        ({"heads": {"characters": HeadConfig(layer=1)}}, "heads.characters.layer differs"),
     ],
 )
 def test_models_that_hear_or_say_other_things_are_refused(

@@ -46,7 +46,17 @@ def test_environment_variables_are_filled_in_and_a_missing_one_is_named(
     [
         ("optimizer.learning_rate=1", "unknown key 'optimizer.learning_rate'"),
         ("optimiser.lr=1", "unknown key 'optimiser'"),
-        ("lr", "unknown key 'lr'"),
+        ("lr=1", "unknown key 'lr'"),
+        ("optimizer", "'optimizer' is not section.key=value"),
+        (
+            "augment.noise.snr=[30,5]",
+            "augment.noise.snr, its first value: 30 is more than the second",
+        ),
+        ("augment.reverberation.rt60=[0.6,0.1]", "augment.reverberation.rt60, its first value: 0.6"),
+        ("augment.gain=-5", "augment.gain: -5"),
+        ("frontend.low_frequency=7700", "frontend.low_frequency: 7700 is more than frontend.high_frequency"),
+        ("batching.min_duration=30", "batching.min_duration: 30 is more than batching.max_duration"),
+        ("heads={keys: {}}", "heads.keys: torch has a name like this"),
         ("optimizer.lr=fast", "optimizer.lr: "),
         ("schedule.steps=1.5", "schedule.steps: "),
         ("encoder.bidirectional=perhaps", "encoder.bidirectional: "),

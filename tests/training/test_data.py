@@ -13,7 +13,7 @@ import torch
 
 from asr.batching import Item, plan_epoch, share_of
 from asr.errors import UserError
-from asr.manifest import read_manifest
+from asr.manifest import Utterance, read_manifest
 from asr.tokenizer import PHONES
 from asr.training.config import DataConfig, Recipe, load_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
@@ -156,6 +156,30 @@ def test_a_manifest_with_nothing_to_train_on_says_why(recipe_file: Path, clips: 
             load(load_recipe(recipe_file, [f"data.train=[{{manifest: {manifest}}}]"]))
 
 
+def test_the_reasons_are_those_of_the_manifest_that_is_named(
+    recipe_file: Path, clips: Path, tmp_path: Path
+) -> None:
+    some = write(tmp_path / "some.jsonl", [*entries(clips), entries(clips)[0] | {"id": "mute", "text": ""}])
+    none = write(tmp_path / "none.jsonl", [])
+    sources = f"data.train=[{{manifest: {some}}}, {{manifest: {none}}}]"
+    with pytest.raises(UserError, match=r"none\.jsonl: .*: it is empty$"):
+        load(load_recipe(recipe_file, [sources]))
+    both = load_recipe(recipe_file, [sources.replace(str(none), str(some))])
+    assert load(both).dropped.ids == {"no text": ["mute", "mute"]}
+
+
+def test_what_is_as_long_as_its_file_has_the_duration_of_its_file(
+    recipe_file: Path, examples: Path, tmp_path: Path
+) -> None:
+    (line, *_) = entries(examples)
+    audio = str(examples.parent / line["audio_filepath"])
+    manifest = write(tmp_path / "m.jsonl", [line | {"audio_filepath": audio, "duration": 0}])
+    recipe = load_recipe(recipe_file, [f"data.train=[{{manifest: {manifest}}}]"])
+    assert load(recipe).durations == pytest.approx([line["duration"]], abs=0.01)
+    (found,) = development_utterances(DataConfig(dev=str(manifest)))
+    assert found.duration == pytest.approx(line["duration"], abs=0.01)
+
+
 def test_the_shares_of_processes_hold_the_waveforms_of_the_whole_batch(recipe_file: Path) -> None:
     """Augmentation included: what an utterance becomes does not depend on who loads it."""
     noise = "augment.noise={probability: 0.7, babble: 0.3, music: 0.3, alone: 0.2}"
@@ -260,6 +284,16 @@ def test_the_cache_does_not_hold_what_a_file_held_before(clips: Path, tmp_path: 
         os.utime(path, (0, value))
         stored = AudioStore([utterance], 16_000, str(tmp_path / "cache"))[0]
         assert float(stored.mean()) == pytest.approx(value, abs=1e-3)
+
+
+def test_what_is_louder_than_16_bits_can_say_keeps_its_shape_in_the_cache(
+    clips: Path, tmp_path: Path
+) -> None:
+    sound = 8000 * np.sin(np.arange(8000) / 20)
+    soundfile.write(tmp_path / "loud.wav", sound, 16_000, "FLOAT")
+    utterance = Utterance("x", str(tmp_path / "loud.wav"), 0.5)
+    stored = AudioStore([utterance], 16_000, str(tmp_path / "cache"))[0]
+    np.testing.assert_allclose(stored.numpy() * np.abs(sound).max(), sound, atol=1.0)
 
 
 def test_a_file_that_cannot_be_read_leaves_no_half_cache(

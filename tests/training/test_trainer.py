@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -404,6 +405,13 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(train: Train) -> None:
     train("run", "schedule.steps=1", "data.dev=''")
     with pytest.raises(UserError, match="holds a run already; continue it with --resume"):
         train("run")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_models_of_a_run_that_left_no_checkpoint_do_not_mix_with_anothers(train: Train, resume: bool) -> None:
+    shutil.rmtree(train("run", "schedule.steps=3").folder / "checkpoints")
+    with pytest.raises(UserError, match="holds models of a run that ended before its first checkpoint"):
+        train("run", resume=resume)
 
 
 def test_a_checkpoint_of_another_network_is_refused(train: Train) -> None:
