@@ -84,7 +84,7 @@ def measure(ranks: Ranks, what: Measurement) -> None:
         stack = PackedStack(what.recipe.encoder, trainer.model.encoder.subsampling.output_size)
         trainer.model.encoder.recurrent = stack  # type: ignore[assignment]
         trainer = _rebuilt(trainer)
-    batches = [batch for epoch in range(1, 9) for batch in trainer._plan(epoch)]
+    batches = [batch for epoch in range(1, 9) for batch in trainer.plan(epoch)]
     audio = loading = 0.0
     for number, plan in enumerate(batches[: what.steps + WARM_UP]):
         if number == WARM_UP:
@@ -95,7 +95,7 @@ def measure(ranks: Ranks, what: Measurement) -> None:
         before = time.monotonic()
         (batch,) = trainer._batches([plan])
         loading += time.monotonic() - before
-        trainer._backward(batch)
+        trainer.backward(batch)
         trainer._step()
         audio += sum(item.duration for item in plan)
     elapsed = time.monotonic() - started
@@ -134,7 +134,7 @@ def run_speechbrain(python: str, recipe: Recipe, steps: int, threads: int, folde
     """The row of the peer, whose Python may be of another environment."""
     trainer = Trainer(recipe, folder, Ranks())
     folder.mkdir()
-    for number, plan in enumerate(trainer._plan(1)[: steps + WARM_UP]):
+    for number, plan in enumerate(trainer.plan(1)[: steps + WARM_UP]):
         (batch,) = trainer._batches([plan])
         targets, target_lengths = batch.targets["characters"]
         tensors = {"waveforms": batch.waveforms, "lengths": batch.lengths}

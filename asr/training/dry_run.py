@@ -30,7 +30,7 @@ def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
     size = trainer.flat.values.numel()
     yield f"in all: {size:,} trained; {size * BYTES_PER_PARAMETER / 1e6:.0f} MB a process with their state"
     yield from trainer.data.dropped.lines()
-    plan = trainer._plan(0)
+    plan = trainer.plan(0)
     hours = float(trainer.data.durations.sum()) / 3600
     yield f"data: {hours:.2f} hours, {len(trainer.data.utterances)} utterances, {len(plan)} batches an epoch"
     middle = plan[len(plan) // 2]
@@ -61,6 +61,6 @@ def _step_seconds(trainer: Trainer, batch: list[Item], processes: int) -> float:
     with ComputingOn(max(1, usable_cores() // processes)):
         for _ in range(2):
             started = time.monotonic()
-            trainer._backward(trainer.data.load(share_of(batch, 0, processes), 0))
+            trainer.backward(trainer.data.load(share_of(batch, 0, processes), 0))
             elapsed = time.monotonic() - started
     return elapsed

@@ -1,6 +1,6 @@
 """Error rates of a network on a development set, shared among the processes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -29,6 +29,14 @@ def check_spelling(utterances: Sequence[Utterance], model: Model) -> None:
             f"data.dev: head {model.default_head} can write none of its texts, such as {example!r}: "
             "letters or words that it does not know"
         )
+
+
+def unwritable(utterances: Sequence[Utterance], model: Model) -> Iterator[str]:
+    """Lines that say what of a development set the error rate of a head leaves out."""
+    for name, tokenizer in model.tokenizers.items():
+        missing = len(utterances) - len(_writable(utterances, tokenizer))
+        if missing:
+            yield f"data.dev: {missing} of {len(utterances)} texts do not count: head {name} cannot write them"
 
 
 class DevelopmentSet:

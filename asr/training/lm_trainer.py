@@ -225,7 +225,7 @@ class LMTrainer:
         batches = list(self.text.batches(draw.permutation(len(self.text)), self.recipe.batch_words))
         position.plan(len(batches))
         for number in draw.permutation(len(batches))[position.batch :]:
-            torch.manual_seed((seed * 1_000_003 + position.step) * 1_009 + self.ranks.rank)
+            position.seed_torch(seed, self.ranks.rank)
             stopping = self._step(batches[number], stop_asked.is_set())
             if position.step % self.recipe.evaluate_every == 0 or stopping:
                 self._keep()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from asr.training.config import ScheduleConfig
 
 
@@ -35,6 +37,10 @@ class Position:
         done = self.batch * batches // self.batches
         self.batch = done if done == batches else done - done % together
         self.batches = batches
+
+    def seed_torch(self, seed: int, rank: int) -> None:
+        """What torch draws in a step (masks, vocal tracts) follows from seed, step and rank."""
+        torch.manual_seed((seed * 1_000_003 + self.step) * 1_009 + rank)
 
     def end_epoch(self) -> None:
         """Go to the next one."""

@@ -52,7 +52,7 @@ class Pretrainer(Trainer):
     def __init__(self, recipe: Recipe, folder: Path, ranks: Ranks) -> None:
         super().__init__(recipe, folder, ranks, build_forecaster(recipe))
 
-    def _backward(self, batch: Batch) -> None:
+    def backward(self, batch: Batch) -> None:
         if not batch.ids:
             return
         device = self.ranks.device

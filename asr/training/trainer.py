@@ -29,7 +29,7 @@ from asr.training.config import Recipe
 from asr.training.consistency import two_views
 from asr.training.data import Batch, TrainingData, development_utterances, prefetched
 from asr.training.distributed import Ranks, Stopped, heed_stop
-from asr.training.evaluation import DevelopmentSet
+from asr.training.evaluation import DevelopmentSet, unwritable
 from asr.training.network import build_model, initialise_from, training_precision
 from asr.training.objective import Objective
 from asr.training.optimizer import Optimisation, learning_rate_factor
@@ -129,7 +129,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         position = self.position
-        plan = self._plan(position.epoch)
+        plan = self.plan(position.epoch)
         position.plan(len(plan), self.recipe.optimizer.accumulate)
         evaluate_at = self._evaluation_points()
         batches = self._batches(plan[position.batch :])
@@ -138,7 +138,7 @@ class Trainer:
             if not accumulated:
                 self._seed_step()
                 self.flat.buffer.zero_()
-            self._backward(batch)
+            self.backward(batch)
             position.batch += 1
             accumulated += 1
             if accumulated == self.recipe.optimizer.accumulate or position.batch == len(plan):
@@ -155,7 +155,7 @@ class Trainer:
                     self._checkpoint()
         position.end_epoch()
 
-    def _backward(self, batch: Batch) -> None:
+    def backward(self, batch: Batch) -> None:
         """Add the gradient and the statistics of this process's part of a batch to the buffer."""
         if not batch.ids:
             return
@@ -302,18 +302,18 @@ class Trainer:
             f"training on {hours:.1f} hours ({len(self.data.utterances)} utterances), "
             f"{parameters / 1e6:.1f} M parameters, {precision}, {self.ranks.processes} process(es)"
         )
-        for line in self.data.dropped.lines():
+        for line in (*self.data.dropped.lines(), *unwritable(self.development.utterances, self.model)):
             self.reporter.message(line)
         if self.left:
             self.reporter.message(f"not in training.init_from, so new: {', '.join(self.left)}")
 
     def _try_longest_batch(self) -> None:
         """Too little memory should show in the first second, not in the middle of the night."""
-        longest = max(self._plan(0), key=lambda batch: len(batch) * max(item.duration for item in batch))
+        longest = max(self.plan(0), key=lambda batch: len(batch) * max(item.duration for item in batch))
         self._seed_step()
         try:
             for batch in self._batches([longest]):
-                self._backward(batch)
+                self.backward(batch)
         except (RuntimeError, MemoryError) as error:
             if "memory" not in str(error) and not isinstance(error, MemoryError):
                 raise
@@ -329,14 +329,14 @@ class Trainer:
         if self.reporter is not None:
             self.reporter.message(f"step {position.step}: gradient not finite, skipped")
         if position.skipped_in_a_row >= limit:
-            batch = self._plan(position.epoch)[position.batch - 1]
+            batch = self.plan(position.epoch)[position.batch - 1]
             ids = ", ".join(self.data.utterances[item.index].id for item in batch[:10])
             raise UserError(
                 f"{limit} steps in a row had no finite gradient, the last with {ids}; "
                 "lower optimizer.lr, or look at these utterances"
             )
 
-    def _plan(self, epoch: int) -> list[list[Item]]:
+    def plan(self, epoch: int) -> list[list[Item]]:
         recipe, data = self.recipe, self.data
         return plan_epoch(
             data.durations, data.sources, recipe.batching, recipe.augment.speed, recipe.training.seed, epoch
@@ -371,9 +371,7 @@ class Trainer:
         return self.recipe.optimizer.lr * self.position.plateau * factor
 
     def _seed_step(self) -> None:
-        """Dropout, SpecAugment and vocal tracts follow from seed, step and rank."""
-        seed = self.recipe.training.seed * 1_000_003 + self.position.step
-        torch.manual_seed(seed * 1_009 + self.ranks.rank)
+        self.position.seed_torch(self.recipe.training.seed, self.ranks.rank)
 
     def _count(self, name: str, value: Tensor | float) -> None:
         self.flat.statistics[self.counted[name]] += value
@@ -393,7 +391,7 @@ class Trainer:
         if not self.optimisation.restore(tensors):
             raise UserError(f"{self.folder}: its checkpoint is of another network; --output another folder")
         # A checkpoint of an earlier version does not say how many batches its epoch has.
-        batches = {"batches": len(self._plan(state["epoch"]))}
+        batches = {"batches": len(self.plan(state["epoch"]))}
         self.position = TrainerPosition(**batches | state)
 
 

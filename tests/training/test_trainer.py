@@ -20,11 +20,13 @@ from safetensors.torch import load_file
 from asr.denominator import UnitNgram
 from asr.errors import UserError
 from asr.loss import ctc_loss
+from asr.manifest import Utterance
 from asr.model import Model, load_network, save_network
 from asr.scoring import score
 from asr.training import checkpoint, objective, trainer
 from asr.training.config import load_recipe
 from asr.training.distributed import Ranks
+from asr.training.evaluation import unwritable
 from asr.training.network import build_model, initialise_from
 from asr.training.run import train as train_recipe
 from asr.transcript import Hypothesis
@@ -442,13 +444,13 @@ def test_the_longest_batch_is_tried_before_the_first_step(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    backward = trainer.Trainer._backward
+    backward = trainer.Trainer.backward
 
     def watch(self: trainer.Trainer, batch: Any) -> None:
         seen.append(batch.waveforms.numel())
         backward(self, batch)
 
-    monkeypatch.setattr(trainer.Trainer, "_backward", watch)
+    monkeypatch.setattr(trainer.Trainer, "backward", watch)
     train("run", *PLAIN, "schedule.steps=3", "data.dev=''", "batching.max_seconds=3.1")
     assert seen[0] == max(seen)
     assert len(seen) == 4  # once before the three steps
@@ -485,6 +487,13 @@ def test_a_development_set_that_no_head_can_write_is_refused(
         train("run", f"data.dev={small}")
 
 
+def test_texts_that_a_head_cannot_write_are_counted(make_model: Callable[..., Model]) -> None:
+    said = [Utterance(str(number), "a.wav", 1.0, text=text) for number, text in enumerate(["A", "5", "Ö"])]
+    assert list(unwritable(said[:1], make_model())) == []
+    (line,) = unwritable(said, make_model())
+    assert line == "data.dev: 2 of 3 texts do not count: head characters cannot write them"
+
+
 def test_a_denominator_trains_the_posterior(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "STEPS_PER_REPORT", 10)
     overrides = (*PLAIN, "tokenizer.denominator=2", "schedule.steps=30", "data.dev=''", "optimizer.lr=1e-2")
@@ -510,14 +519,14 @@ def test_a_denominator_is_not_trained_on_alone(recipe_file: Path, tmp_path: Path
     """Neither where there is no target nor where it does not fit into the frames."""
     recipe = load_recipe(recipe_file, [*PLAIN, "tokenizer.denominator=2", "loss.ctc_share=0"])
     run = trainer.Trainer(recipe, tmp_path, Ranks(processes=1))
-    batch = run.data.load(run._plan(0)[0], 0)
+    batch = run.data.load(run.plan(0)[0], 0)
     rows = len(batch.ids)
     lengths = torch.full((rows,), 5000)
     lengths[0] = -1
     assert rows > 1
-    run._backward(replace(batch, targets={"characters": (torch.ones(rows, 5000).long(), lengths)}))
+    run.backward(replace(batch, targets={"characters": (torch.ones(rows, 5000).long(), lengths)}))
     assert run.flat.statistics[run.counted["infinite"]] == rows - 1
     assert run.flat.statistics[run.counted["loss_characters"]] == 0
     assert not run.flat.gradient.any()
-    run._backward(batch)
+    run.backward(batch)
     assert run.flat.gradient.any()
