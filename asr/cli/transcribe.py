@@ -96,11 +96,9 @@ def transcribe(
 
     import_torch()
     from asr.audio import RawFormat
-    from asr.cli.output import exit_if_failed, quiet_libraries, tell
+    from asr.cli.output import exit_if_failed, tell
     from asr.errors import UserError
-    from asr.files import check_folder_writable, escape_name
-    from asr.inputs import find_inputs, without_repeats
-    from asr.outputs import Job, plan_files
+    from asr.inputs import find_inputs
     from asr.writers import JsonWriter, VttWriter, find_writers
 
     writers = find_writers(formats)
@@ -124,23 +122,11 @@ def transcribe(
                 "--batch-seconds": batch_seconds != flags.BATCH_SECONDS,
             }
         )
-    found = find_inputs(
-        files, recursive, _channel(channel), RawFormat(rate or RawFormat.sample_rate) if raw else None
-    )
-    errors = [entry for entry in found if isinstance(entry, UserError)]
-    inputs = [entry for entry in found if not isinstance(entry, UserError)]
+    samples = RawFormat(rate or RawFormat.sample_rate) if raw else None
+    found = find_inputs(files, recursive, _channel(channel), samples)
     if output_dir is None:
         _check_stdout(formats, writers, found)
-        jobs = [Job(entry, ()) for entry in inputs]
-    else:
-        inputs = without_repeats(inputs)
-        planned = plan_files(inputs, writers, output_dir, overwrite)
-        errors += [entry for entry in planned if isinstance(entry, UserError)]
-        jobs = [job for job in planned if isinstance(job, Job) and job.files]
-        if jobs:
-            check_folder_writable(output_dir)
-        if kept := sum(isinstance(job, Job) and not job.files for job in planned):
-            tell(f"{kept} of {len(inputs)} are in {escape_name(output_dir)} (--overwrite does them again)")
+    jobs, errors = _plan(found, writers, output_dir, overwrite)
     for error in errors:
         tell(error)
     if jobs:
@@ -161,19 +147,58 @@ def transcribe(
             no_speech_gate=no_speech_gate,
         )
         transcriber = load_model(model, options, device, precision)
+        several = len(found) > 1
         if stream:
-            from asr.cli.live import stream_inputs
-
-            with quiet_libraries():
-                errors += stream_inputs(inputs, transcriber, threads, look_ahead, several=len(found) > 1)
+            errors += _stream(jobs, transcriber, threads, look_ahead, several)
         else:
-            is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-            ascii_only = output_dir is None and not is_utf8
+            ascii_only = output_dir is None and not _writes_utf8()
             makers = [writer(transcriber.provenance, highlight_words, ascii_only) for writer in writers]
-            errors += _run(
-                jobs, transcriber, makers, threads or usable_cores(), batch_seconds, several=len(found) > 1
-            )
+            errors += _run(jobs, transcriber, makers, threads or usable_cores(), batch_seconds, several)
     exit_if_failed(len(errors), len(found))
+
+
+def _plan(
+    found: "Sequence[Input | UserError]",
+    writers: "Sequence[type[Writer]]",
+    output_dir: Path | None,
+    overwrite: bool,
+) -> "tuple[list[Job], list[UserError]]":
+    """What is to be done, and what cannot be; says how much is done already."""
+    from asr.cli.output import tell
+    from asr.errors import UserError
+    from asr.files import check_folder_writable, escape_name
+    from asr.inputs import without_repeats
+    from asr.outputs import Job, plan_files
+
+    errors = [entry for entry in found if isinstance(entry, UserError)]
+    inputs = [entry for entry in found if not isinstance(entry, UserError)]
+    if output_dir is None:
+        return [Job(entry, ()) for entry in inputs], errors
+    inputs = without_repeats(inputs)
+    planned = plan_files(inputs, writers, output_dir, overwrite)
+    errors += [entry for entry in planned if isinstance(entry, UserError)]
+    jobs = [job for job in planned if isinstance(job, Job) and job.files]
+    if jobs:
+        check_folder_writable(output_dir)
+    if kept := sum(isinstance(job, Job) and not job.files for job in planned):
+        tell(f"{kept} of {len(inputs)} are in {escape_name(output_dir)} (--overwrite does them again)")
+    return jobs, errors
+
+
+def _writes_utf8() -> bool:
+    """Whether standard output takes every character."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _stream(
+    jobs: "Sequence[Job]", transcriber: "Transcriber", threads: int, look_ahead: float | None, several: bool
+) -> "list[UserError]":
+    """Write text as it settles; what went wrong."""
+    from asr.cli.live import stream_inputs
+    from asr.cli.output import quiet_libraries
+
+    with quiet_libraries():
+        return stream_inputs([job.input for job in jobs], transcriber, threads, look_ahead, several=several)
 
 
 def _run(

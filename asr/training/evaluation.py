@@ -34,9 +34,9 @@ def check_spelling(utterances: Sequence[Utterance], model: Model) -> None:
 def unwritable(utterances: Sequence[Utterance], model: Model) -> Iterator[str]:
     """Lines that say what of a development set the error rate of a head leaves out."""
     for name, tokenizer in model.tokenizers.items():
-        missing = len(utterances) - len(_writable(utterances, tokenizer))
-        if missing:
-            yield f"data.dev: {missing} of {len(utterances)} texts do not count: head {name} cannot write them"
+        texts = len(utterances)
+        if missing := texts - len(_writable(utterances, tokenizer)):
+            yield f"data.dev: {missing} of {texts} texts do not count: head {name} cannot write them"
 
 
 class DevelopmentSet:

@@ -337,6 +337,7 @@ class Trainer:
             )
 
     def plan(self, epoch: int) -> list[list[Item]]:
+        """The batches of an epoch."""
         recipe, data = self.recipe, self.data
         return plan_epoch(
             data.durations, data.sources, recipe.batching, recipe.augment.speed, recipe.training.seed, epoch
