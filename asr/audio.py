@@ -8,34 +8,35 @@ samples that came.
 
 import os
 import re
-import shutil
-import struct
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
+from asr.audio_reader import (
+    BLOCK_SAMPLES,
+    MAX_SAMPLE_RATE,
+    MIN_SAMPLE_RATE,
+    AudioInfo,
+    AudioReader,
+    Damage,
+    check_begin,
+    check_format,
+)
 from asr.errors import UserError
+from asr.ffmpeg import open_with_ffmpeg
 from asr.files import escape_name
 from asr.sources import Source, as_path, source_name
 
 if TYPE_CHECKING:
     import torch
 
-MAX_SAMPLE_RATE = 768_000
-MIN_SAMPLE_RATE = 1_000
-MAX_CHANNELS = 64
-# Float files may hold the integer range unscaled; beyond it a sample is damage.
-MAX_AMPLITUDE = 2.0**16
 # Silence in FLAC takes the least room: 65,535 samples in a frame of a dozen bytes.
 MAX_SAMPLES_PER_BYTE = 8_192
-BLOCK_SAMPLES = 1 << 16
 # What libsndfile's log says of a chunk of samples whose size is not what its header says.
 _CORRECTED = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
 # A program that cannot know how much will come writes the greatest number there is, or none.
@@ -53,15 +54,6 @@ SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True)
-class AudioInfo:
-    """What a file's header says: duration in seconds (NaN: it does not say), sample rate in Hz, channels."""
-
-    duration: float
-    sample_rate: int
-    channels: int
-
-
-@dataclass(frozen=True)
 class RawFormat:
     """How to read samples without a header: signed 16-bit little-endian, channels interleaved."""
 
@@ -75,62 +67,6 @@ class RawFormat:
             )
 
 
-class AudioReader:
-    """An open recording that is read from its start, block by block.
-
-    Attributes:
-        name: For messages.
-        info: What the header says.
-        promised: Samples that should come, where what holds them says so.
-        damage: Why reading ended before the end, if it did.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        info: AudioInfo,
-        read: Callable[[int], np.ndarray],
-        promised: int | None = None,
-    ) -> None:
-        self.name = name
-        self.info = info
-        self.promised = promised
-        self.damage = ""
-        self._read = read
-
-    def blocks(self, samples: int = BLOCK_SAMPLES) -> Iterator[np.ndarray]:
-        """Float32 arrays ``(samples, channels)`` to the end; damaged samples are silence.
-
-        Raises:
-            UserError: not even the first block can be read.
-        """
-        total = 0
-        while True:
-            try:
-                block = self._read(samples)
-            except _Damage as damage:
-                block = damage.samples
-                seconds = (total + len(block)) / self.info.sample_rate
-                self.damage = f"damaged after {seconds:.1f} s ({damage})"
-                if not total and not len(block):
-                    raise UserError(f"{self.name}: {self.damage}") from None
-            if len(block):
-                total += len(block)
-                yield clean(block)
-            elif not self.damage:
-                self.damage = self._missing(total)
-            if not len(block) or self.damage:
-                return
-
-    def _missing(self, total: int) -> str:
-        """What is to be said where reading ends after so many samples; nothing if they are all."""
-        rate, promised = self.info.sample_rate, self.promised or 0
-        # An encoder may count a frame more than there is.
-        if total >= promised - rate / 10:
-            return ""
-        return f"cut off after {total / rate:.1f} s of {promised / rate:.1f} s"
-
-
 class _ForwardFile(soundfile.SoundFile):
     """A file that is read onwards only.
 
@@ -140,14 +76,6 @@ class _ForwardFile(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
-
-
-class _Damage(Exception):
-    """A read that failed; ``samples`` came before."""
-
-    def __init__(self, message: str, samples: np.ndarray) -> None:
-        super().__init__(message)
-        self.samples = samples
 
 
 @contextmanager
@@ -167,7 +95,7 @@ def open_audio(source: Source, raw: RawFormat | None = None, offset: float = 0.0
         try:
             sound = _open_sound(path, raw)
         except soundfile.SoundFileError as error:
-            with _open_with_ffmpeg(name, path, error) as reader:
+            with open_with_ffmpeg(name, path, _reason(error)) as reader:
                 _skip(reader, offset)
                 yield reader
             return
@@ -258,13 +186,6 @@ def resample(samples: np.ndarray, rate: int, target_rate: int) -> "torch.Tensor"
     return Resampler(rate, target_rate).process(waveform, final=True)
 
 
-def clean(block: np.ndarray) -> np.ndarray:
-    """In place: what is no number is silence, and nothing louder than a recording can be."""
-    return np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0).clip(
-        -MAX_AMPLITUDE, MAX_AMPLITUDE, out=block
-    )
-
-
 def _open_sound(path: str, raw: RawFormat | None) -> soundfile.SoundFile:
     """Open by descriptor: libsndfile then looks at the content alone, never at the name."""
     try:
@@ -322,7 +243,7 @@ def _read_sound(sound: soundfile.SoundFile, samples: int) -> np.ndarray:
     except (soundfile.SoundFileError, RuntimeError) as error:
         untouched = np.isnan(block).any(axis=1)
         came = int(untouched.argmax()) if untouched.any() else samples
-        raise _Damage(_reason(error), block[:came]) from error
+        raise Damage(_reason(error), block[:came]) from error
 
 
 def _seek(sound: soundfile.SoundFile, name: str, sample: int) -> None:
@@ -335,7 +256,7 @@ def _seek(sound: soundfile.SoundFile, name: str, sample: int) -> None:
 
 def _skip(reader: AudioReader, offset: float) -> None:
     wanted = left = round(offset * reader.info.sample_rate)
-    with suppress(_Damage):  # of which the next read will tell
+    with suppress(Damage):  # of which the next read will tell
         while left > 0:
             came = len(reader._read(min(left, BLOCK_SAMPLES)))
             if not came:
@@ -343,84 +264,7 @@ def _skip(reader: AudioReader, offset: float) -> None:
             left -= came or left
 
 
-def check_begin(name: str, begin: float, end: float) -> None:
-    """Raise :class:`UserError` where a part begins after the end of its recording, both in seconds."""
-    if begin > end:
-        raise UserError(f"{name}: ends at {end:g} s, before the part that begins at {begin:g} s")
-
-
-def check_format(name: str, rate: int, channels: int) -> None:
-    """Raise :class:`UserError` for a rate in Hz or a number of channels that no recording has."""
-    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
-        raise UserError(f"{name}: the header says {rate} Hz, which no recording has; the file is damaged")
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise UserError(f"{name}: the header says {channels} channels; the file is damaged")
-
-
 def _reason(error: Exception) -> str:
     """libsndfile's own words, without soundfile's prefix."""
     text = str(getattr(error, "error_string", error)).strip().rstrip(".")
     return text.removeprefix("Error : ")
-
-
-@contextmanager
-def _open_with_ffmpeg(name: str, path: str, error: soundfile.SoundFileError) -> Iterator[AudioReader]:
-    """Decode what libsndfile cannot; the samples come through a pipe in Sun's AU format."""
-    program = shutil.which("ffmpeg")
-    reason = _reason(error)
-    if program is None and "not recognised" not in reason:
-        raise UserError(f"{name}: a damaged audio file ({reason})")
-    if program is None:
-        raise UserError(
-            f"{name}: not a format that libsndfile reads (wav, flac, ogg, opus, mp3, aiff); "
-            "for m4a, mp4, webm and others install ffmpeg, or convert the file to wav"
-        )
-    # Only this file: a playlist must not make ffmpeg fetch from the network.
-    command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
-    command += ["-vn", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-    with (
-        tempfile.TemporaryFile() as messages,
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            rate, channels = _au_header(process.stdout, name, reason)
-            check_format(name, rate, channels)
-            info = AudioInfo(float("nan"), rate, channels)
-            yield AudioReader(name, info, lambda samples: _read_ffmpeg(process, messages, samples, channels))
-        finally:
-            process.kill()
-
-
-def _read_ffmpeg(
-    process: "subprocess.Popen[bytes]", messages: IO[bytes], samples: int, channels: int
-) -> np.ndarray:
-    """The next samples; at their end ffmpeg's complaints, if it has any."""
-    block = _read_au(process.stdout, samples, channels)
-    if len(block) < samples:
-        status = process.wait()
-        messages.seek(0)
-        complaints = messages.read().decode(errors="replace").strip().splitlines()
-        if complaints:
-            raise _Damage(f"ffmpeg: {complaints[-1]}", block)
-        if status:
-            raise _Damage(f"ffmpeg ended with status {status}", block)
-    return block
-
-
-def _au_header(stream: IO[bytes], name: str, reason: str) -> tuple[int, int]:
-    """Rate and channels of an AU stream; what is before the first sample is read."""
-    header = stream.read(24)
-    if len(header) < 24 or header[:4] != b".snd":
-        raise UserError(f"{name}: not audio ({reason}; ffmpeg cannot read it either)")
-    start, _, _, rate, channels = struct.unpack(">5I", header[4:])
-    stream.read(start - len(header))
-    return rate, channels
-
-
-def _read_au(stream: Any, samples: int, channels: int) -> np.ndarray:
-    data = stream.read(samples * channels * 4)
-    whole = len(data) // (channels * 4) * channels
-    return np.frombuffer(data, ">f4", whole).reshape(-1, channels).astype(np.float32)

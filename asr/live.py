@@ -12,14 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from asr.audio import (
-    ENDLESS,
-    AudioInfo,
-    AudioReader,
-    RawFormat,
-    check_format,
-    open_audio,
-)
+from asr.audio import ENDLESS, RawFormat, open_audio
+from asr.audio_reader import AudioInfo, AudioReader, check_format
 from asr.errors import UserError
 from asr.sources import TemporaryCopy, source_name
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from asr.audio import AudioInfo
+from asr.audio_reader import AudioInfo
 from asr.batching import share_out
 from asr.cores import ComputingOn
 from asr.errors import UserError

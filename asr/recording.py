@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.audio import (
+from asr.audio import RawFormat, open_audio
+from asr.audio_reader import (
     BLOCK_SAMPLES,
     MAX_CHANNELS,
     MAX_SAMPLE_RATE,
     MIN_SAMPLE_RATE,
     AudioInfo,
     AudioReader,
-    RawFormat,
     check_begin,
-    open_audio,
 )
 from asr.errors import UserError
 from asr.resampling import Resampler

@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from asr.audio import clean
+from asr.audio_reader import clean
 from asr.encoder import State
 from asr.errors import UserError
 from asr.frontend_stream import FrontendStream

@@ -12,7 +12,7 @@ from asr.cli.output import tell, write_stdout
 from asr.pipeline import Listener
 
 if TYPE_CHECKING:
-    from asr.audio import AudioInfo
+    from asr.audio_reader import AudioInfo
 
 _SECONDS_BETWEEN_LINES = 30.0
 

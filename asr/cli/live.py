@@ -23,7 +23,7 @@ from asr.sources import open_pipe_file
 from asr.streaming import LONGEST, Stream
 
 if TYPE_CHECKING:
-    from asr.audio import AudioReader
+    from asr.audio_reader import AudioReader
     from asr.inputs import Input
     from asr.live import Warn
     from asr.transcriber import Transcriber

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.audio import check_begin, probe
+from asr.audio import probe
+from asr.audio_reader import check_begin
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.training.checkpoint import check_run_folder

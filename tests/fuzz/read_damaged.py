@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 import mutations
 import numpy as np
 
-from asr.audio import MAX_AMPLITUDE, AudioReader, open_audio, probe
+from asr.audio import open_audio, probe
+from asr.audio_reader import MAX_AMPLITUDE, AudioReader
 from asr.errors import UserError
 from asr.live import open_pipe
 

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.audio import MAX_SAMPLE_RATE, read_audio
+from asr.audio import read_audio
+from asr.audio_reader import MAX_SAMPLE_RATE
 from asr.errors import UserError
 from asr.recording import Recording
 from asr.transcriber import load_model

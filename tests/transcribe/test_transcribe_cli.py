@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.audio import AudioInfo, read_audio
+from asr.audio import read_audio
+from asr.audio_reader import AudioInfo
 from asr.cli.audio_progress import AudioProgress
 
 Record = Callable[..., Path]

@@ -260,7 +260,7 @@ def test_a_listener_hears_of_every_second(transcriber: Transcriber, speak: Speak
     class Count(Listener):
         opened_seconds = done_seconds = 0.0
 
-        def opened(self, name: str, info: asr.audio.AudioInfo) -> None:  # type: ignore[name-defined]
+        def opened(self, name: str, info: asr.audio_reader.AudioInfo) -> None:  # type: ignore[name-defined]
             self.opened_seconds += info.duration
 
         def done(self, seconds: float) -> None:
