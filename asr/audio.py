@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,7 @@ def open_audio(source: Source, raw: RawFormat | None = None, offset: float = 0.0
         except soundfile.SoundFileError as error:
             with open_with_ffmpeg(name, path, _reason(error)) as reader:
                 _skip(reader, offset)
+                reader.start = offset
                 yield reader
             return
         with sound:
@@ -105,10 +107,8 @@ def open_audio(source: Source, raw: RawFormat | None = None, offset: float = 0.0
             if offset:
                 _seek(sound, name, round(offset * rate))
             info = AudioInfo(_samples(sound, path) / rate, rate, channels)
-            promised = _promised(sound, path)
-            if promised is not None:
-                promised -= round(offset * rate)
-            yield AudioReader(name, info, lambda samples: _read_sound(sound, samples), promised)
+            read = partial(_read_sound, sound)
+            yield AudioReader(name, info, read, _promised(sound, path), start=offset)
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
@@ -169,7 +169,7 @@ def read_samples(
             total += len(block)
             if wanted is not None and total >= wanted:
                 break
-        if reader.damage:
+        if reader.damage and (wanted is None or total < wanted):
             warn(f"{reader.name}: {reader.damage}")
     return np.concatenate(blocks)[:wanted], rate
 

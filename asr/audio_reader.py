@@ -30,7 +30,8 @@ class AudioReader:
     Attributes:
         name: For messages.
         info: What the header says.
-        promised: Samples that should come, where what holds them says so.
+        promised: Samples that the whole recording should have, where what holds them says so.
+        start: Where in the recording reading begins, in seconds.
         damage: Why reading ended before the end, if it did.
     """
 
@@ -40,10 +41,12 @@ class AudioReader:
         info: AudioInfo,
         read: Callable[[int], np.ndarray],
         promised: int | None = None,
+        start: float = 0.0,
     ) -> None:
         self.name = name
         self.info = info
         self.promised = promised
+        self.start = start
         self.damage = ""
         self._read = read
 
@@ -59,7 +62,7 @@ class AudioReader:
                 block = self._read(samples)
             except Damage as damage:
                 block = damage.samples
-                seconds = (total + len(block)) / self.info.sample_rate
+                seconds = self.start + (total + len(block)) / self.info.sample_rate
                 self.damage = f"damaged after {seconds:.1f} s ({damage})"
                 if not total and not len(block):
                     raise UserError(f"{self.name}: {self.damage}") from None
@@ -73,11 +76,10 @@ class AudioReader:
 
     def _missing(self, total: int) -> str:
         """What is to be said where reading ends after so many samples; nothing if they are all."""
-        rate, promised = self.info.sample_rate, self.promised or 0
+        end = self.start + total / self.info.sample_rate
+        promised = (self.promised or 0) / self.info.sample_rate
         # An encoder may count a frame more than there is.
-        if total >= promised - rate / 10:
-            return ""
-        return f"cut off after {total / rate:.1f} s of {promised / rate:.1f} s"
+        return f"cut off after {end:.1f} s of {promised:.1f} s" if end < promised - 0.1 else ""
 
 
 class Damage(Exception):

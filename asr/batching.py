@@ -45,7 +45,7 @@ def with_durations(utterances: Iterable[Utterance]) -> list[Utterance]:
 def _with_duration(utterance: Utterance) -> Utterance:
     try:
         duration = probe(utterance.audio_filepath).duration - utterance.offset
-    except UserError:  # which is told when it is read
+    except UserError:  # which whoever reads it tells
         return utterance
     return replace(utterance, duration=max(duration, 0.0))
 

@@ -123,7 +123,10 @@ def utf8_name(name: str) -> str:
 def walk(
     folder: str | os.PathLike[str], onerror: Callable[[OSError], None]
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As :func:`os.walk`, through links too, but through each folder once: a link may lead back."""
+    """As :func:`os.walk`, by name and through links too, but through each folder once: a link may lead back.
+
+    Of a folder and a link to it beside it, the folder is the one that is walked.
+    """
     walked: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
         status = Path(parent).stat()
@@ -131,6 +134,7 @@ def walk(
             folders.clear()
             continue
         walked.add((status.st_dev, status.st_ino))
+        folders.sort(key=lambda name: (Path(parent, name).is_symlink(), name))
         yield Path(parent), folders, names
 
 

@@ -155,8 +155,7 @@ def _manifest(path: Path) -> Iterator[_Found]:
 def _folder(folder: Path) -> Iterator[_Found]:
     empty = True
     unreadable: list[OSError] = []
-    for parent, folders, names in walk(folder, unreadable.append):
-        folders.sort()
+    for parent, _, names in walk(folder, unreadable.append):
         for name in sorted(names):
             path = parent / name
             if path.suffix.lower() in SUFFIXES:

@@ -225,7 +225,7 @@ def check_heads(heads: dict[str, HeadConfig], layers: int) -> None:
     for name, head in heads.items():
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
             raise UserError(f"heads.{name}: a head's name is made of letters, digits, - and _")
-        if hasattr(nn.ModuleDict, name):
+        if hasattr(nn.ModuleDict(), name):
             raise UserError(f"heads.{name}: torch has a name like this; choose another")
         if head.units not in UNITS:
             raise UserError(f"heads.{name}.units: {head.units!r} is not one of {', '.join(UNITS)}")

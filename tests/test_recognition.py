@@ -220,10 +220,16 @@ def test_a_recording_that_is_cut_off_is_told_and_decoded_up_to_there(
     (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
     line = {"audio_filepath": "cut.wav", "duration": len(samples) / rate, "text": "A"}
     (tmp_path / "cut.jsonl").write_text(json.dumps(line))
+    seconds = len(samples) / rate
     for command in ("decode", "evaluate"):
         ran = run_asr(command, model_directory, tmp_path / "cut.jsonl", "--decoder", "greedy")
         assert ran.status == 0
-        assert "cut.wav: cut off after" in ran.stderr
+        assert f"cut.wav: cut off after {seconds / 2:.1f} s of {seconds:.1f} s" in ran.stderr
+    # A part of it: the times are those of the file, and what arrives whole is not spoken of.
+    for part, told in (({"offset": 1.0, "duration": seconds}, True), ({"duration": 1.0}, False)):
+        (tmp_path / "cut.jsonl").write_text(json.dumps(line | part))
+        ran = run_asr("decode", model_directory, tmp_path / "cut.jsonl", "--decoder", "greedy")
+        assert (f"cut off after {seconds / 2:.1f} s of {seconds:.1f} s" in ran.stderr) == told
 
 
 def test_ids_of_bytes_that_are_no_utf_8_are_written_escaped(

@@ -223,7 +223,7 @@ class _Documents:
             for name, count in Counter(map(called, ids)).items():
                 if count > 1:
                     raise UserError(f"{count} texts would be called {name}: give them other ids")
-        elif output is not None:
+        if output is not None and not self._folder:
             check_writable(output)
 
     def write(self, results: "list[AlignedText]") -> None:

@@ -196,7 +196,8 @@ def _row_utterance(row: dict[str, str], columns: _Columns, find: _Finder, number
     name = row.get(columns.audio, "")
     id = row.get(columns.id, "") if columns.id else ""
     offset = _number(row, columns.offset, 0.0)
-    stem = os.path.splitext(name)[0] or f"row {number}"  # noqa: PTH122 (a name may be no path)
+    # Not with_suffix, which refuses names like ".".
+    stem = os.path.splitext(Path(name))[0] if name else f"row {number}"  # noqa: PTH122
     known = {*vars(columns).values(), *_IGNORED_COLUMNS}
     return Utterance(
         id=id or (f"{stem}-{offset:g}" if columns.offset else stem),

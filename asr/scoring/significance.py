@@ -7,7 +7,7 @@ of the two systems' errors in the segments are tested against a mean of zero.
 """
 
 from dataclasses import dataclass
-from math import erfc, sqrt
+from math import erfc, sqrt, ulp
 from statistics import NormalDist
 from typing import Any
 
@@ -73,6 +73,7 @@ def _test(differences: np.ndarray) -> MatchedPairs:
     if error == 0:
         # No spread to measure the mean by: what is left is that all differences have one sign.
         p = min(1.0, 2 * 0.5**size) if mean else 1.0
-        return MatchedPairs(size, float(np.sign(mean)) * NormalDist().inv_cdf(1 - p / 2), p)
+        least = max(p / 2, ulp(0.0))
+        return MatchedPairs(size, float(-np.sign(mean)) * NormalDist().inv_cdf(least) + 0.0, p)
     z = mean / error
     return MatchedPairs(size, float(z), erfc(abs(z) / sqrt(2)))

@@ -8,6 +8,7 @@ import torch
 
 from asr.errors import UserError
 from asr.model import Model, find_model, load_network, save_network
+from asr.training.checkpoint import kept_models
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _OF_TRAINING = {"dropout", "recurrent_dropout"}
@@ -21,7 +22,7 @@ def models_of_run(run: Path, best: int | None, last: int | None) -> list[Path]:
     """
     if best is not None and last is not None:
         raise UserError("--best and --last: choose one of them")
-    kept = sorted(path for path in (run / "models").glob("*-step-*") if path.is_dir())
+    kept = kept_models(run)
     if not kept:
         raise UserError(f"{run}: kept no models (training.keep, training.evaluate_every)")
     if last is not None:
@@ -33,8 +34,8 @@ def _differences(one: Model, other: Model) -> Iterator[str]:
     """Why weights may not be averaged: what is heard or said differs, or their names or shapes do."""
     for section in ("frontend", "encoder"):
         ours, theirs = (asdict(getattr(model.config, section)) for model in (one, other))
-        for key in ours.keys() - _OF_TRAINING:
-            if ours[key] != theirs[key]:
+        for key in ours:
+            if ours[key] != theirs[key] and key not in _OF_TRAINING:
                 yield f"{section}.{key}"
     for name, head in one.config.heads.items():
         if name in other.config.heads and other.config.heads[name].layer != head.layer:

@@ -56,17 +56,16 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return None
 
 
-def check_run_folder(folder: Path, resume: bool) -> None:
-    """Raise :class:`UserError` where a run would write over another one, or among its models."""
-    if load_checkpoint(folder / "checkpoints") is not None:
-        if not resume:
-            raise UserError(
-                f"{folder}: holds a run already; continue it with --resume or choose another --output"
-            )
-    elif any((folder / "models").glob("*")):
+def kept_models(folder: Path) -> list[Path]:
+    """Models that a run kept in its folder, the best first."""
+    return sorted(path for path in (folder / "models").glob("*-step-*") if path.is_dir())
+
+
+def refuse_second_run(folder: Path) -> None:
+    """Raise :class:`UserError` where a run folder holds a run, which must not be written over."""
+    if load_checkpoint(folder / "checkpoints") is not None or kept_models(folder):
         raise UserError(
-            f"{folder}: holds models of a run that ended before its first checkpoint; remove them or choose "
-            "another --output"
+            f"{folder}: holds a run already; continue it with --resume or choose another --output"
         )
 
 

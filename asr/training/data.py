@@ -181,6 +181,9 @@ class TrainingData:
         if model.tokenizers and not (utterance.text and utterance.text.strip()):
             dropped.add("no text", utterance.id)
             return False
+        if not utterance.duration:
+            dropped.add("empty, or audio that cannot be read", utterance.id)
+            return False
         if not recipe.batching.min_duration <= utterance.duration <= recipe.batching.max_duration:
             dropped.add("duration outside batching.min_duration and max_duration", utterance.id)
             return False

@@ -16,7 +16,7 @@ from torch import Tensor
 from asr.encoder import CELLS
 from asr.errors import UserError
 from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, pad_sentences, save_rnn_lm
-from asr.training.checkpoint import check_run_folder, load_checkpoint, save_checkpoint
+from asr.training.checkpoint import load_checkpoint, refuse_second_run, save_checkpoint
 from asr.training.checks import PRECISIONS, Choices, Ranges, check_values
 from asr.training.config import OptimizerConfig, ScheduleConfig
 from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, launch
@@ -147,7 +147,8 @@ def train_lm(recipe: LMRecipe, folder: Path, resume: bool, say: Callable[[str], 
         UserError: the folder holds a run and ``resume`` is not asked for, or the run cannot go on.
         SystemExit: stopped before the end (130 after Ctrl-C); the state is saved.
     """
-    check_run_folder(folder, resume)
+    if not resume:
+        refuse_second_run(folder)
     launch(_train, LMRun(recipe, folder, resume, say), recipe.processes)
     return folder / "model"
 

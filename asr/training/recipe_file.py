@@ -33,11 +33,14 @@ def read_recipe(
         UserError: missing file, broken YAML, unknown key, wrong type or what ``check`` says; names the file.
     """
     try:
+        names = _section_names(kind)
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        if isinstance(content, dict):  # sections without a key are as good as absent
+            content = {key: value for key, value in content.items() if value is not None or key not in names}
         if useless := [override for override in overrides if "=" not in override]:
             raise UserError(f"{useless[0]!r} is not section.key=value")
         changes = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
-        given = (_sections(content, kind), _sections(changes, kind))
+        given = (_check_sections(each, names) for each in (content, changes))
         recipe = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), *given))
         assert isinstance(recipe, kind)
         check(recipe)
@@ -52,15 +55,17 @@ def read_recipe(
     return recipe
 
 
-def _sections(content: Any, kind: type) -> dict[str, Any]:
-    """A recipe's sections; those without a key are as good as absent."""
+def _section_names(kind: type) -> set[str]:
+    return {field.name for field in fields(kind) if field.default_factory is not MISSING}
+
+
+def _check_sections(content: Any, sections: set[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("a recipe is made of sections with keys and values (data:, encoder:, schedule:)")
-    sections = {field.name for field in fields(kind) if field.default_factory is not MISSING}
     for name, section in content.items():
-        if name in sections and not isinstance(section, dict | None):
+        if name in sections and not isinstance(section, dict):
             raise ValueError(f"{name}: must hold keys and values, not {section!r}")
-    return {name: section for name, section in content.items() if section is not None or name not in sections}
+    return content
 
 
 def _explain(error: Exception) -> str:

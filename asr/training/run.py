@@ -7,7 +7,7 @@ from asr.audio import probe
 from asr.audio_reader import check_begin
 from asr.errors import UserError
 from asr.manifest import Utterance
-from asr.training.checkpoint import check_run_folder
+from asr.training.checkpoint import refuse_second_run
 from asr.training.config import Recipe, write_recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
 from asr.training.distributed import STOPPED, Ranks, Stopped, is_first, is_first_here, launch
@@ -36,7 +36,8 @@ def train(recipe: Recipe, folder: Path, resume: bool = False, pretraining: bool 
         UserError: the folder holds another run, or the recipe cannot be trained.
         SystemExit: stopped before the end (130 after Ctrl-C); the state is saved.
     """
-    check_run_folder(folder, resume)
+    if not resume:
+        refuse_second_run(folder)
     if is_first_here():
         _look_ahead(recipe, pretraining)
     if is_first():
@@ -60,8 +61,12 @@ def _look_ahead(recipe: Recipe, pretraining: bool) -> None:
             _check_audio(source.manifest, [data.utterances[index] for index in indices])
         _check_audio(recipe.data.dev, development)
         # What training cannot read it meets at once, mostly; what is measured only after a while.
+        latest: dict[str, float] = {}
         for utterance in development:
-            check_begin(utterance.audio_filepath, utterance.offset, probe(utterance.audio_filepath).duration)
+            path = utterance.audio_filepath
+            latest[path] = max(utterance.offset, latest.get(path, 0.0))
+        for path, offset in latest.items():
+            check_begin(path, offset, probe(path).duration)
 
 
 def _check_audio(manifest: str, utterances: list[Utterance]) -> None:

@@ -24,7 +24,7 @@ from asr.errors import UserError
 from asr.frontend import valid_frames
 from asr.model import Model, save_network
 from asr.scoring import Score
-from asr.training.checkpoint import load_checkpoint, save_checkpoint
+from asr.training.checkpoint import kept_models, load_checkpoint, save_checkpoint
 from asr.training.config import Recipe
 from asr.training.consistency import two_views
 from asr.training.data import Batch, TrainingData, development_utterances, prefetched
@@ -247,7 +247,7 @@ class Trainer:
         if improved:
             self._save_model(self.folder / "model", rates)
         # The newest stays whatever its error: where words are what is trained, that may rise as they improve.
-        for worse in sorted(models.glob("*-step-*"))[self.recipe.training.keep :]:
+        for worse in kept_models(self.folder)[self.recipe.training.keep :]:
             if worse != whole:
                 shutil.rmtree(worse)
 
@@ -387,6 +387,9 @@ class Trainer:
     def _resume(self) -> None:
         found = load_checkpoint(self.folder / "checkpoints")
         if found is None:
+            # It ended before its first checkpoint and begins anew: its models would mix with those to come.
+            for model in kept_models(self.folder) if self.ranks.is_main else ():
+                shutil.rmtree(model)
             return
         tensors, state = found
         if not self.optimisation.restore(tensors):

@@ -54,6 +54,9 @@ def test_links_to_folders_are_followed_and_a_link_that_leads_back_is_no_end(reco
     (tmp_path / "corpus" / "linked").symlink_to(recordings)
     (recordings / "back").symlink_to(tmp_path / "corpus")
     assert prepare_folder(tmp_path / "corpus", tmp_path / "all.jsonl").utterances == 2
+    (recordings / "a_link").symlink_to(recordings / "alice")
+    manifest = prepare_folder(recordings, tmp_path / "all.jsonl").manifest
+    assert [utterance.id for utterance in read_manifest(manifest)] == ["alice/two", "one"]
 
 
 def test_second_run_is_free_and_new_files_are_seen(recordings, tmp_path):

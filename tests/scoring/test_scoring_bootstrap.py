@@ -92,10 +92,11 @@ def test_matched_pairs_sign_and_certainty():
     assert (same.z, same.p) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize(("segments", "p"), [(1, 1.0), (2, 0.5), (10, 2 / 2**10)])
+@pytest.mark.parametrize(("segments", "p"), [(1, 1.0), (2, 0.5), (10, 2**-9), (60, 2**-59), (1100, 0.0)])
 def test_equal_differences_are_as_certain_as_their_number_makes_them(segments, p):
     references = {str(i): "A B C" for i in range(segments)}
     bad = {name: "A X C" for name in references}
     found = matched_pairs(evaluate(references, bad).words, evaluate(references, references).words)
     assert found.p == pytest.approx(p)
-    assert -10 < found.z <= 0
+    assert -40 < found.z <= 0
+    assert f"{found.z:+.2f}" != "-0.00"

@@ -48,6 +48,7 @@ def test_environment_variables_are_filled_in_and_a_missing_one_is_named(
         ("optimiser.lr=1", "unknown key 'optimiser'"),
         ("lr=1", "unknown key 'lr'"),
         ("optimizer", "'optimizer' is not section.key=value"),
+        ("augment=null", "augment: must hold keys and values, not None"),
         (
             "augment.noise.snr=[30,5]",
             "augment.noise.snr, its first value: 30 is more than the second",
@@ -57,6 +58,7 @@ def test_environment_variables_are_filled_in_and_a_missing_one_is_named(
         ("frontend.low_frequency=7700", "frontend.low_frequency: 7700 is more than frontend.high_frequency"),
         ("batching.min_duration=30", "batching.min_duration: 30 is more than batching.max_duration"),
         ("heads={keys: {}}", "heads.keys: torch has a name like this"),
+        ("heads={training: {}}", "heads.training: torch has a name like this"),
         ("optimizer.lr=fast", "optimizer.lr: "),
         ("schedule.steps=1.5", "schedule.steps: "),
         ("encoder.bidirectional=perhaps", "encoder.bidirectional: "),

@@ -24,6 +24,7 @@ from asr.manifest import Utterance
 from asr.model import Model, load_network, save_network
 from asr.scoring import score
 from asr.training import checkpoint, objective, trainer
+from asr.training.checkpoint import kept_models
 from asr.training.config import load_recipe
 from asr.training.distributed import Ranks
 from asr.training.evaluation import unwritable
@@ -409,11 +410,16 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(train: Train) -> None:
         train("run")
 
 
-@pytest.mark.parametrize("resume", [False, True])
-def test_models_of_a_run_that_left_no_checkpoint_do_not_mix_with_anothers(train: Train, resume: bool) -> None:
-    shutil.rmtree(train("run", "schedule.steps=3").folder / "checkpoints")
-    with pytest.raises(UserError, match="holds models of a run that ended before its first checkpoint"):
-        train("run", resume=resume)
+def test_models_of_a_run_that_left_no_checkpoint_do_not_mix_with_anothers(train: Train) -> None:
+    folder = train("run", "schedule.steps=3").folder
+    shutil.rmtree(folder / "checkpoints")
+    kept = [path.name for path in kept_models(folder)]
+    with pytest.raises(UserError, match="holds a run already; continue it with --resume"):
+        train("run")
+    (folder / "models" / "average").mkdir()
+    train("run", "schedule.steps=4", "training.seed=2", resume=True)
+    assert not set(kept) & {path.name for path in kept_models(folder)}
+    assert (folder / "models" / "average").is_dir()
 
 
 def test_a_checkpoint_of_another_network_is_refused(train: Train) -> None:
