@@ -4,7 +4,7 @@ Emissions are computed once; each trial only decodes them again.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,15 +73,18 @@ def pattern_search(
         while improved:
             improved = False
             for name, step in steps.items():
-                for change in (step, -step):
-                    value = max(best.weights[name] + change, LOWEST.get(name, -np.inf))
-                    value = min(value, HIGHEST.get(name, np.inf))
-                    trial = attempt(best.weights | {name: value})
-                    if trial.wer < best.wer:
-                        best, improved = trial, True
-                        break
+                tries = (attempt(weights) for weights in _neighbours(best.weights, name, step))
+                if better := next((trial for trial in tries if trial.wer < best.wer), None):
+                    best, improved = better, True
         steps = {name: step / 2 for name, step in steps.items()}
     return best
+
+
+def _neighbours(weights: dict[str, float], name: str, step: float) -> Iterator[dict[str, float]]:
+    """The weights with one of them a step greater, and a step less, within its limits."""
+    lowest, highest = LOWEST.get(name, -np.inf), HIGHEST.get(name, np.inf)
+    for value in (weights[name] + step, weights[name] - step):
+        yield weights | {name: min(max(value, lowest), highest)}
 
 
 def measure_with(
