@@ -29,6 +29,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         UserError: the file cannot be written (no permission, disk full, a directory).
     """
     path = Path(path)
+    check_name(path)
     encoding = None if "b" in mode else "utf-8"
     with _told_of(path):
         if path.exists() and not path.is_file():
@@ -50,11 +51,18 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise what :func:`atomic_write` would, before the work whose result is to be written."""
     path = Path(path)
+    check_name(path)
     with _told_of(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.is_file() or not path.exists():
             _try_folder(path.parent)
+
+
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Raise :class:`UserError` for ``-``, by which users mean standard output."""
+    if str(path) == "-":
+        raise UserError("-: give the name of a file; what can go to standard output goes there without one")
 
 
 def check_own_name(output: str | os.PathLike[str] | None, *others: str | os.PathLike[str] | None) -> None:

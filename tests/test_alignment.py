@@ -336,6 +336,13 @@ class TestCommand:
         ran = run_asr("align", model_directory, manifest, "-f", "ctm")
         assert ran.stderr == "asr: 2 texts would be called a_b: give them other ids\n"
 
+    def test_a_folder_is_not_called_like_a_file(
+        self, run_asr: Callable, model_directory: Path, clips: Path, tmp_path: Path
+    ) -> None:
+        ran = run_asr("align", model_directory, clips, "-f", "srt", "-o", tmp_path / "one.srt")
+        assert ran.stderr == "asr: --format srt: of several texts goes into files: give -o FOLDER\n"
+        assert not (tmp_path / "one.srt").exists()
+
     def test_a_pipe_is_refused_in_a_line(
         self, run_asr: Callable, model_directory: Path, tmp_path: Path
     ) -> None:

@@ -227,3 +227,22 @@ def test_the_command_says_where_the_words_came_from(tmp_path, dictionary_file):
     without_output = CliRunner().invoke(app, [*arguments[:-2], "--g2p", "none"])
     assert without_output.stdout == output.read_text()
     assert "2 words" in without_output.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"audio_filepath": "a.wav"}\n', "words.txt: is a manifest"),
+        ("\\data\\\nngram 1=3\n", "words.txt: is an ARPA file"),
+        ("123\n4.5\n", "nothing gives a pronunciation of any word, such as '123'"),
+    ],
+)
+def test_what_holds_no_words_to_pronounce_leaves_no_lexicon(
+    run_asr, tmp_path, dictionary_file, content, message
+):
+    (tmp_path / "words.txt").write_text(content)
+    output = tmp_path / "lexicon.txt"
+    ran = run_asr("lexicon", "build", tmp_path / "words.txt", "--dictionary", dictionary_file, "-o", output)
+    assert ran.status == 1
+    assert message in ran.stderr
+    assert not output.exists()

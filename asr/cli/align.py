@@ -216,7 +216,8 @@ class _Documents:
             (writer,) = find_writers(format_name)
             self._writer = writer()
             self._folder = not writer.many and (len(ids) > 1 or (output is not None and is_folder(output)))
-        if self._folder and (output is None or is_file(output)):
+        named = output is not None and output.suffix == f".{format_name}"
+        if self._folder and (output is None or is_file(output) or (named and not is_folder(output))):
             raise UserError(f"--format {format_name}: of several texts goes into files: give -o FOLDER")
         if self._folder or format_name == "ctm":
             called = _file_name if self._folder else ctm_recording

@@ -44,6 +44,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Give every word of a list its pronunciations."""
+    from asr.errors import UserError
     from asr.files import check_own_name
     from asr.lexicon import build_lexicon, format_lexicon, read_dictionary, read_words, write_lexicon
 
@@ -52,6 +53,8 @@ def build(
     built = build_lexicon(
         read_words(words), known, None if g2p == "none" else _guess(g2p, variants), variants
     )
+    if not built.entries:
+        raise UserError(f"{words}: nothing gives a pronunciation of any word, such as {built.missing[0]!r}")
     if output is None:
         sys.stdout.writelines(format_lexicon(built.entries))
     else:

@@ -97,7 +97,10 @@ def build(
     with _stages() as report:
         if any(is_model(text) for text in texts):
             if len(texts) > 1 or order or unit or vocabulary is not None or any(counts):
-                raise UserError("a model is converted alone, with --bits, --entropy or --size at most")
+                model = next(text for text in texts if is_model(text))
+                raise UserError(
+                    f"{model}: a model is converted alone, with --bits, --entropy or --size at most"
+                )
             table = load_table(texts[0])
         else:
             words = _vocabulary(vocabulary)

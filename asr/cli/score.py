@@ -55,7 +55,7 @@ def score(
     replicates: Annotated[
         int, typer.Option("--bootstrap", min=0, metavar="N", help="Bootstrap replicates; 0: no intervals.")
     ] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the bootstrap (default: 1).")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse missing and superfluous ids (else they count as errors).")
     ] = False,
@@ -93,12 +93,14 @@ def score(
         raise UserError("--worst and --top shorten what --report prints: give it, too")
     if html is None and embed_audio is not None:
         raise UserError("--embed-audio is about the page that --html writes: give it, too")
-    if cluster is not None and not replicates:
-        raise UserError("--cluster is about the bootstrap, which --bootstrap 0 leaves out")
+    if not replicates and (cluster is not None or seed is not None):
+        raise UserError("--cluster and --seed are about the bootstrap, which --bootstrap 0 leaves out")
     check_own_name(alignments, reference, hypothesis, html)
     check_own_name(html, reference, hypothesis)
     unit = "character" if cer else "word"
-    options = Options(normalizer(normalize), unit, tuple(by or ()), cluster, replicates, seed, strict)
+    options = Options(
+        normalizer(normalize), unit, tuple(by or ()), cluster, replicates, 1 if seed is None else seed, strict
+    )
     references = read(reference)
     first = read(hypothesis, hypotheses=True)
     if second is not None:

@@ -71,6 +71,12 @@ def read_words(path: str | os.PathLike[str]) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{source}: cannot read a list of words, one a line ({reason})") from error
+    first = next((line.split()[0] for line in lines if line.strip()), "")
+    if first == "\\DATA\\" or first.startswith("{"):
+        kind = "a manifest" if first.startswith("{") else "an ARPA file"
+        raise UserError(
+            f"{source}: is {kind}; give a list with one word a line, or a language model's directory"
+        )
     # Sentence boundaries and the unknown word of a language model are no words.
     words = [line.split()[0] for line in lines if line.strip() and not line.startswith("<")]
     if not words:

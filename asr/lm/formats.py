@@ -1,7 +1,7 @@
 """A model's two forms on disk, told apart by name: ARPA files and the directories that decoding maps."""
 
 from asr.errors import UserError
-from asr.files import exists, is_folder
+from asr.files import check_name, exists, is_folder
 from asr.lm.arpa import read_arpa, read_arpa_table, write_arpa
 from asr.lm.ngram import NGram
 from asr.lm.table import NGramTable
@@ -30,6 +30,7 @@ def load_table(path: PathLike) -> NGramTable:
 
 def check_output(path: PathLike) -> None:
     """Raise a UserError if a model cannot be written under this name."""
+    check_name(path)
     if str(path).endswith(".arpa.xz"):
         raise UserError(f"{path}: ARPA files are written plain or as .arpa.gz")
     if is_arpa(path) and is_folder(path):

@@ -251,7 +251,7 @@ def _read_description(directory: Path) -> dict:
     path = directory / "lm.yaml"
     try:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{directory}: no language model here (lm.yaml is missing); make one with `asr lm build`"
         ) from error

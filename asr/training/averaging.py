@@ -58,13 +58,17 @@ def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -
         dtype: ``fp32``, ``fp16`` or ``bf16``, for the stored weights.
 
     Raises:
-        UserError: there are none, they are not of one shape, hear or say other things, or the dtype is
-            not known.
+        UserError: there are none, they are not of one shape, hear or say other things, the dtype is not
+            known, or ``output`` is one of them.
     """
     if dtype not in DTYPES:
         raise UserError(f"--dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     if not sources:
         raise UserError("nothing to average: name model directories, or a run folder")
+    if output.resolve() in {find_model(source).resolve() for source in sources}:
+        raise UserError(
+            f"{output}: is one of the models that are averaged; give the mean a folder of its own"
+        )
     first = load_network(find_model(sources[0]))
     totals = {name: value.detach().double() for name, value in first.named_parameters()}
     for source in sources[1:]:

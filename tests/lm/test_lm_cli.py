@@ -120,6 +120,15 @@ def test_names_that_cannot_be_written_are_refused_before_the_work(
     for name, reason in (("file", "is a file"), ("lm.arpa.xz", "plain or as .arpa.gz")):
         ran = run_asr("lm", "build", tmp_path / "missing.txt", "-o", tmp_path / name)
         assert ran.status == 1 and reason in ran.stderr
+    assert run_asr("lm", "build", text, "-o", "-").stderr.startswith("asr: -: give the name of a file")
+
+
+def test_a_text_that_cannot_be_measured_is_named(run_asr: Run, text: Path, tmp_path: Path) -> None:
+    run_asr("lm", "build", text, "-o", tmp_path / "lm")
+    (tmp_path / "wide.txt").write_text("ONE\n", encoding="utf-16")
+    ran = run_asr("lm", "perplexity", tmp_path / "lm", text, tmp_path / "wide.txt")
+    assert ran.stderr.startswith(f"asr: {tmp_path}/wide.txt: the text is not UTF-8")
+    assert f"asr: {text}: no language model here" in run_asr("lm", "info", text).stderr
 
 
 def test_a_model_among_texts_is_refused(run_asr: Run, text: Path, tmp_path: Path) -> None:

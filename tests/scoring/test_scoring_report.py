@@ -122,7 +122,7 @@ def test_missing_and_extra_ids_are_named_and_counted_or_refused(files, capfd):
 
 
 @pytest.mark.parametrize(
-    "flags", [["--worst", 3], ["--top", 3], ["--embed-audio", 3], ["--cluster", "speaker"]]
+    "flags", [["--worst", 3], ["--top", 3], ["--embed-audio", 3], ["--cluster", "speaker"], ["--seed", 3]]
 )
 def test_flags_that_would_do_nothing_are_refused(files, flags):
     with pytest.raises(UserError, match=f"{flags[0]}.* --(report|html|bootstrap 0) "):

@@ -55,6 +55,14 @@ def test_models_that_hear_or_say_other_things_are_refused(
     assert not (tmp_path / "mean").exists()
 
 
+def test_a_model_is_not_written_over_by_a_mean_of_it(saved: Callable[..., Path]) -> None:
+    one, two = saved("one", seed=1), saved("two", seed=2)
+    before = (one / "model.safetensors").read_bytes()
+    with pytest.raises(UserError, match="is one of the models that are averaged"):
+        average_models([two, one], one.parent / "two" / ".." / "one")
+    assert (one / "model.safetensors").read_bytes() == before
+
+
 def test_the_best_of_a_run_are_by_error_and_the_last_by_step(tmp_path: Path) -> None:
     names = ["012.5000-step-000000300", "013.2000-step-000000400", "019.0000-step-000000100"]
     for name in names:
