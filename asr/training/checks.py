@@ -30,6 +30,7 @@ SHARED_RANGES: Ranges = {
     "schedule.stop_after": (0, math.inf),
 }
 PRECISIONS = ("auto", "fp32", "bf16")
+LENGTHS = ("epochs", "steps", "minutes")
 
 
 def check_values(recipe: Any, choices: Choices, ranges: Ranges) -> None:
@@ -52,8 +53,10 @@ def check_values(recipe: Any, choices: Choices, ranges: Ranges) -> None:
         for number in value if isinstance(value, tuple | list) else (value,):
             check_range(key, number, lowest, highest)
     schedule = recipe.schedule
-    if sum(bool(length) for length in (schedule.epochs, schedule.steps, schedule.minutes)) != 1:
-        raise UserError("schedule needs exactly one of epochs, steps and minutes")
+    given = [f"{unit}={length:g}" for unit in LENGTHS if (length := getattr(schedule, unit))]
+    if len(given) != 1:
+        found = f"it has {' and '.join(given)}; set what is not meant to 0" if given else "it has none"
+        raise UserError(f"schedule: needs exactly one of {', '.join(LENGTHS)}; {found}")
 
 
 def _value(recipe: Any, key: str) -> Any:
