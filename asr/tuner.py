@@ -75,7 +75,7 @@ class Tuner:
         self.settings["pause"] = phrase_pause(self.settings, options)
         self._given, self._threads = options, threads
         # What was put into the directory is found there.
-        self._options = replace(options, lm=None, lexicon=None, rescore=None)
+        self._options = replace(options, lm=None, lexicon=None)
         self._rescoring_lm = self._find_rescoring_lm()
         self._rnn = None if self._rescoring_lm is None else load_rnn_lm(self._rescoring_lm, fast_eight_bits())
         self._check_parts()
@@ -88,7 +88,7 @@ class Tuner:
         return self.folder / "rescoring_lm" if self.settings.get("rescoring") else None
 
     def _check_parts(self) -> None:
-        decoder_builder(self.folder, self._network, replace(self._given, rescore=None))
+        decoder_builder(self.folder, self._network, self._given)
         own, default = self.folder / "lexicon.txt", self._network.default_head
         if self.head != default and self._given.lexicon is None and own.is_file():
             raise UserError(

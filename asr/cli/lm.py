@@ -95,13 +95,12 @@ def build(
     target = _bytes(size) if size is not None else None
     counts = _counts(prune)
     with _stages() as report:
-        if any(is_model(text) for text in texts):
+        if models := [text for text in texts if is_model(text)]:
             if len(texts) > 1 or order or unit or vocabulary is not None or any(counts):
-                model = next(text for text in texts if is_model(text))
                 raise UserError(
-                    f"{model}: a model is converted alone, with --bits, --entropy or --size at most"
+                    f"{models[0]}: a model is converted alone, with --bits, --entropy or --size at most"
                 )
-            table = load_table(texts[0])
+            table = load_table(models[0])
         else:
             words = _vocabulary(vocabulary)
             table = build_table(texts, order or 3, unit or UNITS[0], words, counts, temporary, report)

@@ -98,10 +98,7 @@ def read_vocabulary(path: PathLike) -> list[str]:
 
 
 def _number(block: bytes, unit: str, numbering: _Numbering, path: PathLike) -> NDArray[np.uint32]:
-    try:
-        words = split_units(block, unit)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    words = split_units(block, unit, path)
     ids = np.fromiter(map(numbering.__getitem__, words), dtype=np.uint32, count=len(words))
     empty = np.flatnonzero((ids[:-1] == BEGIN_ID) & (ids[1:] == END_ID))
     return np.delete(ids, np.concatenate([empty, empty + 1]))

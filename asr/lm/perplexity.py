@@ -56,10 +56,7 @@ def measure_perplexity(lm: NGram, paths: Sequence[PathLike], report: Report = no
             lines = b"".join(line for line in block.splitlines(keepends=True) if line.strip())
             if not lines:
                 continue
-            try:
-                units = split_units(lines, lm.unit)
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from error
+            units = split_units(lines, lm.unit, path)
             ids = np.fromiter((known.get(unit, UNKNOWN_ID) for unit in units), np.uint32, len(units))
             scores = query.score_words(lm.arrays, lm.begin_state, lm.begin_state, BEGIN_ID, ids)
             begins, unknown = ids == BEGIN_ID, ids == UNKNOWN_ID

@@ -47,21 +47,21 @@ def read_lines(path: PathLike) -> Iterator[bytes]:
         yield from block.splitlines(keepends=True)
 
 
-def split_units(block: bytes, unit: str) -> list[bytes]:
+def split_units(block: bytes, unit: str, path: PathLike) -> list[bytes]:
     """Split lines into words or characters, each line between ``<s>`` and ``</s>``.
 
     Among characters the space between words is ``|``, as in the acoustic model's tokens.
 
     Raises:
-        UserError: ``<s>`` or ``</s>`` stands in the text, or it is not UTF-8.
+        UserError: ``<s>`` or ``</s>`` stands in the text, or it is not UTF-8; names the file at ``path``.
     """
     begin, end = BEGIN.encode(), END.encode()
     if begin in block or end in block:
-        raise UserError(f"{BEGIN} or {END} stands in the text: they mark sentences, take them out")
+        raise UserError(f"{path}: {BEGIN} or {END} stands in the text: they mark sentences, take them out")
     try:
         lines = block.decode().split("\n")
     except UnicodeDecodeError as error:
-        raise UserError(f"the text is not UTF-8 ({error})") from error
+        raise UserError(f"{path}: the text is not UTF-8 ({error})") from error
     if unit == "characters":
         block = "\n".join(" ".join(SPACE.join(line.split())) for line in lines).encode()
     marked = block.rstrip(b"\n").replace(b"\n", b" %b %b " % (end, begin))

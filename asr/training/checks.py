@@ -59,5 +59,20 @@ def check_values(recipe: Any, choices: Choices, ranges: Ranges) -> None:
         raise UserError(f"schedule: needs exactly one of {', '.join(LENGTHS)}; {found}")
 
 
+def check_order(recipe: Any, pairs: Sequence[tuple[str, str]], spans: Sequence[str]) -> None:
+    """Raise :class:`UserError` for ends that are the wrong way round.
+
+    Args:
+        recipe: Dataclasses within dataclasses.
+        pairs: The keys of a lower and of an upper end.
+        spans: Keys whose values are both ends.
+    """
+    ends = [(lower, upper, _value(recipe, lower), _value(recipe, upper)) for lower, upper in pairs]
+    ends += [(f"{key}, its first value", "the second", *_value(recipe, key)) for key in spans]
+    for lower, upper, lowest, highest in ends:
+        if lowest > highest:
+            raise UserError(f"{lower}: {lowest:g} is more than {upper}, which is {highest:g}")
+
+
 def _value(recipe: Any, key: str) -> Any:
     return reduce(getattr, key.split("."), recipe)

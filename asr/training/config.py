@@ -7,7 +7,7 @@ may use ``${oc.env:NAME}``.
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from asr.encoder import EncoderConfig
 from asr.errors import UserError
 from asr.frontend import FrontendConfig
 from asr.model import HeadConfig, check_heads
-from asr.training.checks import PRECISIONS, Choices, Ranges, check_values
+from asr.training.checks import PRECISIONS, Choices, Ranges, check_order, check_values
 from asr.training.recipe_file import read_recipe
 
 
@@ -250,6 +250,13 @@ RANGES: Ranges = {
 }
 
 
+PAIRS = (
+    ("frontend.low_frequency", "frontend.high_frequency"),
+    ("batching.min_duration", "batching.max_duration"),
+)
+SPANS = ("augment.noise.snr", "augment.reverberation.rt60")
+
+
 def _check(recipe: Recipe) -> None:
     """Raise :class:`UserError` for the first value that makes no sense."""
     if not recipe.data.train or not all(source.manifest for source in recipe.data.train):
@@ -259,9 +266,7 @@ def _check(recipe: Recipe) -> None:
     check_values(recipe, CHOICES, RANGES)
     if recipe.frontend.high_frequency > recipe.frontend.sample_rate / 2:
         raise UserError("frontend.high_frequency: must be at most half of frontend.sample_rate")
-    for lower, upper, lowest, highest in _spans(recipe):
-        if lowest > highest:
-            raise UserError(f"{lower}: {lowest:g} is more than {upper}, which is {highest:g}")
+    check_order(recipe, PAIRS, SPANS)
     shares = [source.share for source in recipe.data.train]
     if any(shares) and (not all(shares) or abs(sum(shares) - 1) > 1e-3):
         raise UserError("the shares of data.train must be given for all and add up to 1")
@@ -281,21 +286,3 @@ def _check(recipe: Recipe) -> None:
     if recipe.loss.word_errors.weight and not recipe.loss.word_errors.model:
         raise UserError("loss.word_errors.model: name a model directory with a language model and a lexicon")
     check_settings(recipe.decoding, recipe.all_heads())
-
-
-def _spans(recipe: Recipe) -> Iterator[tuple[str, str, float, float]]:
-    """What the ends of spans are called, and their values, the lower before the upper."""
-    frontend, batching, augment = recipe.frontend, recipe.batching, recipe.augment
-    yield (
-        *("frontend.low_frequency", "frontend.high_frequency"),
-        *(frontend.low_frequency, frontend.high_frequency),
-    )
-    yield (
-        *("batching.min_duration", "batching.max_duration"),
-        *(batching.min_duration, batching.max_duration),
-    )
-    for key, span in (
-        ("augment.noise.snr", augment.noise.snr),
-        ("augment.reverberation.rt60", augment.reverberation.rt60),
-    ):
-        yield f"{key}, its first value", "the second", *span

@@ -46,7 +46,7 @@ def test_lines_longer_than_a_block_stay_whole(tmp_path: Path, monkeypatch: pytes
 
 
 def test_characters_have_a_bar_between_words() -> None:
-    assert split_units("AB  Ä\nB\n".encode(), "characters") == [
+    assert split_units("AB  Ä\nB\n".encode(), "characters", "a.txt") == [
         *(b"<s>", b"A", b"B", b"|", "Ä".encode(), b"</s>"),
         *(b"<s>", b"B", b"</s>"),
     ]
