@@ -45,6 +45,7 @@ class EncoderConfig:
         subsampling: ``conv2d``, ``conv1d`` or ``stack``.
         subsampling_factor: Feature frames per encoder frame, 2 to 4.
         channels: Channels of the convolutions.
+        blocks: Residual blocks of convolutions after them.
         dropout: Probability; one mask serves all frames of an utterance.
         recurrent_dropout: Probability for each weight from a hidden state to the next; one mask serves all
             frames of a batch (DropConnect, as in Merity et al. 2018, "Regularizing and optimizing LSTM
@@ -62,6 +63,7 @@ class EncoderConfig:
     subsampling: str = "conv2d"
     subsampling_factor: int = 4
     channels: int = 32
+    blocks: int = 0
     dropout: float = 0.1
     recurrent_dropout: float = 0.0
 
@@ -77,9 +79,17 @@ class EncoderConfig:
             if getattr(self, key) not in allowed:
                 names = ", ".join(str(choice) for choice in allowed)
                 raise UserError(f"encoder.{key}: {getattr(self, key)!r} is not one of {names}")
-        for key, lowest in (("layers", 1), ("hidden_size", 1), ("channels", 1), ("projection", 0)):
+        for key, lowest in (
+            ("layers", 1),
+            ("hidden_size", 1),
+            ("channels", 1),
+            ("projection", 0),
+            ("blocks", 0),
+        ):
             if getattr(self, key) < lowest:
                 raise UserError(f"encoder.{key}: {getattr(self, key)} must be at least {lowest}")
+        if self.blocks and self.subsampling == "stack":
+            raise UserError("encoder.blocks: frame stacking has no convolutions for blocks to follow")
         for key in ("dropout", "recurrent_dropout"):
             if not 0 <= getattr(self, key) < 1:
                 raise UserError(f"encoder.{key}: {getattr(self, key)} must be at least 0 and below 1")
@@ -288,7 +298,7 @@ class Encoder(nn.Module):
         config.check()
         self.config = config
         self.subsampling = build_subsampling(
-            config.subsampling, features, config.subsampling_factor, config.channels
+            config.subsampling, features, config.subsampling_factor, config.channels, config.blocks
         )
         self.recurrent = RecurrentStack(config, self.subsampling.output_size)
         self.output_size = self.recurrent.output_size

@@ -17,7 +17,7 @@ from asr.encoder import Recurrence, RecurrentLayer
 from asr.errors import UserError
 from asr.frontend import FIXED_MEAN, FIXED_SCALE, Frontend
 from asr.model import CTCHead, Model
-from asr.subsampling import ConvolutionalSubsampling, FrameStacking
+from asr.subsampling import ConvolutionalSubsampling, FrameStacking, ResidualBlock
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -236,24 +236,28 @@ def _subsampling(
         stacked = graph.add("Reshape", padded, graph.constant([0, -1, layer.output_size]))
         return stacked, _divided(graph, lengths, layer.factor)
     flat = layer.dimensions == 1
-    convolutions = cast("tuple[nn.Conv2d, nn.Conv2d]", (layer.first, layer.second))
+    dimensions = 1 if flat else 2
+
+    def masked(x: str) -> str:
+        # Time is the last dimension of a 1-D convolution and the last but one of a 2-D one.
+        by_time = graph.add("Transpose", x, perm=[0, 2, 1] if flat else [0, 2, 1, 3])
+        return graph.add("Mul", x, graph.mask(lengths, by_time, [1] if flat else [1, 3]))
+
+    def convolved(x: str, convolution: "nn.Module", strides: tuple[int, int] = (1, 1)) -> str:
+        weight, bias = (_array(cast("Tensor", getattr(convolution, name))) for name in ("weight", "bias"))
+        pads = [weight.shape[-1] // 2] * 2 * dimensions
+        constants = (graph.constant(weight), graph.constant(bias))
+        return graph.add("Conv", x, *constants, strides=list(strides[:dimensions]), pads=pads)
+
     x = graph.add("Transpose", x, perm=[0, 2, 1]) if flat else graph.add("Unsqueeze", x, graph.constant([1]))
-    for index, (convolution, stride) in enumerate(zip(convolutions, layer.strides, strict=True)):
-        if index:
-            # Time is the last dimension of a 1-D convolution and the last but one of a 2-D one.
-            by_time = graph.add("Transpose", x, perm=[0, 2, 1] if flat else [0, 2, 1, 3])
-            x = graph.add("Mul", x, graph.mask(lengths, by_time, [1] if flat else [1, 3]))
-        dimensions = 1 if flat else 2
-        x = graph.add(
-            "Conv",
-            x,
-            graph.constant(_array(convolution.weight)),
-            graph.constant(_array(cast("Tensor", convolution.bias))),
-            strides=[stride, 2][:dimensions],
-            pads=[1] * 2 * dimensions,
-        )
-        x = graph.add("Relu", x)
+    for convolution, stride in zip((layer.first, layer.second), layer.strides, strict=False):
+        x = x if convolution is layer.first else masked(x)
+        x = graph.add("Relu", convolved(x, convolution, (stride, 2)))
         lengths = _divided(graph, lengths, stride)
+    for block in layer.blocks:
+        x = masked(x)
+        wide = graph.add("Relu", convolved(x, cast(ResidualBlock, block).widen))
+        x = graph.add("Add", x, convolved(wide, cast(ResidualBlock, block).narrow))
     if flat:
         return graph.add("Transpose", x, perm=[0, 2, 1]), lengths
     x = graph.add("Transpose", x, perm=[0, 2, 3, 1])

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.encoder import CELLS, SUBSAMPLING, Encoder, EncoderConfig, RecurrentStack
 from asr.errors import UserError
-from asr.subsampling import STRIDES
+from asr.subsampling import STRIDES, build_subsampling
 
 BINS = 10
 PEERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -146,6 +146,45 @@ def test_an_end_without_further_frames_gives_what_was_held_back() -> None:
         assert nothing[-1].shape == (1, 0, model.output_size)
 
 
+@pytest.mark.parametrize("subsampling", ["conv2d", "conv1d"])
+def test_new_blocks_change_nothing(subsampling: str) -> None:
+    plain, deeper = (encoder(subsampling=subsampling, blocks=blocks) for blocks in (0, 2))
+    deeper.load_state_dict(plain.state_dict(), strict=False)
+    features, lengths = random(1, 21, BINS), torch.tensor([21])
+    with torch.no_grad():
+        assert torch.equal(deeper(features, lengths)[0][-1], plain(features, lengths)[0][-1])
+
+
+@pytest.mark.parametrize("factor", STRIDES)
+@pytest.mark.parametrize("subsampling", ["conv2d", "conv1d"])
+def test_blocks_hear_neighbouring_frames_and_no_padding(subsampling: str, factor: int) -> None:
+    blocks = build_subsampling(subsampling, BINS, factor, channels=8, blocks=2).eval()
+    for name, parameter in blocks.named_parameters():
+        if "narrow" in name:
+            nn.init.normal_(parameter)
+    features = random(2, 43, BINS)
+    features[1, 29:] = 0
+    with torch.no_grad():
+        whole, frames = blocks(features, torch.tensor([43, 29]))
+        alone, count = blocks(features[1:, :29], torch.tensor([29]))
+        torch.testing.assert_close(whole[1:, : frames[1]], alone, atol=1e-5, rtol=0)
+        assert frames[1] == count == alone.shape[1] == -(-29 // factor)
+        changed = features.clone()
+        changed[:, 20 * factor :] = 0
+        differs = (blocks(changed[:1], torch.tensor([43]))[0] != whole[:1]).any(2)[0].nonzero()
+        assert differs[0] <= 20 - 2  # each block hears a frame before and one behind
+        pieces, state = [], None
+        for start in range(0, 43, 5):
+            piece, state = blocks.stream(features[:1, start : start + 5], state, start + 5 >= 43)
+            pieces.append(piece)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole[:1], atol=1e-5, rtol=0)
+
+
+def test_stacked_frames_have_no_blocks() -> None:
+    with pytest.raises(UserError, match=r"encoder\.blocks"):
+        encoder(subsampling="stack", blocks=1)
+
+
 def test_a_bidirectional_encoder_refuses_to_stream() -> None:
     with pytest.raises(UserError, match="bidirectional"):
         encoder(bidirectional=True).stream(random(1, 8, BINS))
@@ -270,7 +309,7 @@ def test_a_value_outside_its_choices_is_named(option: str, value: object) -> Non
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("layers", 0), ("hidden_size", 0), ("channels", -1), ("projection", -1)),
+        *(("layers", 0), ("hidden_size", 0), ("channels", -1), ("projection", -1), ("blocks", -1)),
         *(("dropout", 1.0), ("recurrent_dropout", -0.1)),
     ],
 )

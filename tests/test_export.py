@@ -71,6 +71,15 @@ def test_every_subsampling_equals_torch(make_model: MakeModel, kind: str, factor
     assert_same(model, export_onnx(model))
 
 
+@pytest.mark.parametrize("kind", ["conv2d", "conv1d"])
+def test_blocks_equal_torch(make_model: MakeModel, kind: str) -> None:
+    model = make_model(subsampling=kind, blocks=2, layers=1)
+    for name, parameter in model.named_parameters():
+        if "narrow" in name:
+            torch.nn.init.normal_(parameter)
+    assert_same(model, export_onnx(model))
+
+
 @pytest.mark.parametrize(
     "shape",
     [
