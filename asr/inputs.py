@@ -142,10 +142,7 @@ def _named(name: str, recursive: bool) -> Iterator[_Found | UserError]:
 
 
 def _manifest(path: Path) -> Iterator[_Found]:
-    utterances = read_manifest(path)
-    if not utterances:
-        raise UserError(f"{escape_name(path)}: no utterances in this manifest")
-    for utterance in utterances:
+    for utterance in read_manifest(path):
         place = PurePath(utterance.id)
         stem = place.with_suffix("") if place.suffix in SUFFIXES else place
         part = (utterance.offset, utterance.duration or None)

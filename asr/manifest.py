@@ -55,9 +55,12 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
     """Read a manifest.
 
     Raises:
-        UserError: the file is missing, a line is broken (named by number) or an id occurs twice.
+        UserError: the file is missing, a line is broken (named by number), an id occurs twice or there is
+            no utterance.
     """
     utterances = list(iterate_manifest(path))
+    if not utterances:
+        raise UserError(f"{path}: no utterances in this manifest")
     lines: dict[str, int] = {}
     for number, utterance in enumerate(utterances, start=1):
         if utterance.id in lines:

@@ -113,7 +113,6 @@ def score(
         return
     single = report_one(references, first, options)
     _warn(single)
-    _print(single, as_json, report, 10 if worst is None else worst, most or 15)
     if alignments is not None:
         _write_alignments(single, alignments)
     if html is not None:
@@ -121,6 +120,7 @@ def score(
 
         embed = 50 if embed_audio is None else embed_audio
         write_page(html, single, embed, tell)
+    _print(single, as_json, report, 10 if worst is None else worst, most or 15)
 
 
 def _warn(report: "Report") -> None:

@@ -14,6 +14,7 @@ from asr.decoding.phrases import PhraseDecoder
 from asr.decoding.rescoring import Rescorer, reorder
 from asr.decoding.settings import (
     beam_config,
+    check_settings,
     config_for_rescoring,
     decoder_name,
     phrase_pause,
@@ -150,8 +151,10 @@ def load_decoder(folder: Path, model: "AcousticModel", options: DecodingOptions)
     """The decoder of a model directory, behind its speech gate where it has one.
 
     Raises:
-        UserError: an unknown decoder or head, a missing LM or lexicon, or a phone model without lexicon.
+        UserError: an unknown decoder, head or setting, a missing LM or lexicon, or a phone model without
+            lexicon.
     """
+    check_settings(model.config.decoding, model.config.heads)
     gate = load_gate(model, choose_head(model, options), options)
     decoder = _ungated_decoder(folder, model, options)
     return decoder if gate is None else GatedDecoder(decoder, gate)

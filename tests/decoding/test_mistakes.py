@@ -60,6 +60,18 @@ def test_a_folder_without_a_language_model(
     assert str(tmp_path) in refusal(run_asr, beam_model, clips, flag, tmp_path)
 
 
+def test_a_setting_of_the_model_that_there_is_not(run_asr: Run, copied_model: Path, clips: Path) -> None:
+    path = copied_model / "config.yaml"
+    path.write_text(path.read_text().replace("decoding:\n", "decoding:\n  beam_sise: 3\n"))
+    assert "decoding.beam_sise: no such setting" in refusal(run_asr, copied_model, clips)
+
+
+def test_an_empty_manifest(run_asr: Run, beam_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("\n")
+    line = refusal(run_asr, beam_model, tmp_path / "none.jsonl")
+    assert line == f"asr: {tmp_path}/none.jsonl: no utterances in this manifest"
+
+
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_lexicon(run_asr: Run, beam_model: Path, clips: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "lexicon.txt").write_text(content)

@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,3 +174,14 @@ def test_references_without_audio_and_perfect_hypotheses_make_a_page_too(tmp_pat
     result = report(read(tmp_path / "ref.trn"), read(tmp_path / "ref.trn"), Options(replicates=0))
     write_page(tmp_path / "page.html", result, 5, print)
     assert '["u-1","",0,2,0,0,0,"A B",0,"",0]' in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("flag", ["--html", "--alignments"])
+def test_a_score_whose_files_cannot_be_written_prints_nothing(
+    run_asr: Callable[..., Any], tmp_path: Path, flag: str
+) -> None:
+    make_report(tmp_path, TEXTS)
+    (tmp_path / "file").touch()
+    ran = run_asr("score", tmp_path / "ref.jsonl", tmp_path / "hyp.jsonl", flag, tmp_path / "file" / "x")
+    assert (ran.status, ran.stdout) == (1, "")
+    assert str(tmp_path / "file") in ran.stderr
