@@ -309,13 +309,16 @@ class TestCommand:
         assert len(ran.stderr.splitlines()) == 1
         assert output.read_text() == manifest.read_text() == "of before"
 
-    def test_no_utterances_make_an_empty_file(
+    def test_no_utterances_make_no_file(
         self, run_asr: Callable, model_directory: Path, tmp_path: Path
     ) -> None:
         (tmp_path / "none.jsonl").touch()
         ran = run_asr("align", model_directory, tmp_path / "none.jsonl", "-o", tmp_path / "out.json")
-        assert ran.status == 0, ran.stderr
-        assert (tmp_path / "out.json").read_text() == ""
+        assert (ran.status, ran.stderr) == (
+            1,
+            f"asr: {tmp_path}/none.jsonl: no utterances in this manifest\n",
+        )
+        assert not (tmp_path / "out.json").exists()
 
     def test_texts_whose_files_would_have_one_name_are_refused_before_the_work(
         self, run_asr: Callable, model_directory: Path, examples: Path, tmp_path: Path
