@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+from asr.errors import UserError, check_range
+
+CMVN = ("utterance", "fixed")
+
 # Frames whose spectra are computed at once on a CPU, so that they stay in its cache, of all utterances and
 # of each at least.
 _FRAMES, _FEWEST = 512, 16
@@ -40,6 +44,22 @@ class FrontendConfig:
     high_frequency: float = 7600.0
     cmvn: str = "utterance"
     floor: float = 1e-5
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for a value that makes no sense."""
+        if self.cmvn not in CMVN:
+            raise UserError(f"frontend.cmvn: {self.cmvn!r} is not one of {', '.join(CMVN)}")
+        check_range("frontend.sample_rate", self.sample_rate, 1000)
+        check_range("frontend.mel_bins", self.mel_bins, 1)
+        check_range("frontend.window", self.window, 0.001, 1)
+        check_range("frontend.hop", self.hop, 0.001, 1)
+        check_range("frontend.low_frequency", self.low_frequency, 0)
+        if self.low_frequency >= self.high_frequency:
+            raise UserError(
+                f"frontend.low_frequency: {self.low_frequency:g} is more than frontend.high_frequency"
+            )
+        if self.high_frequency > self.sample_rate / 2:
+            raise UserError("frontend.high_frequency: must be at most half of frontend.sample_rate")
 
     @property
     def frame_shift(self) -> float:

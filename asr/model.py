@@ -324,6 +324,7 @@ def read_config(path: Path) -> ModelConfig:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), content))
         assert isinstance(config, ModelConfig)
+        config.frontend.check()
         config.encoder.check()
         check_heads(config.heads, config.encoder.layers)
     except (yaml.YAMLError, OmegaConfBaseException, OSError, TypeError, ValueError, UserError) as error:

@@ -1,7 +1,7 @@
 """A model directory's decoding settings: found on a development set, and written into the directory."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,6 @@ class Tuner:
         self.settings: dict[str, Any] = {"pause": PAUSE} | self._network.config.decoding
         self.settings["pause"] = phrase_pause(self.settings, options)
         self._given, self._threads = options, threads
-        # What was put into the directory is found there.
-        self._options = replace(options, lm=None, lexicon=None)
         self._rescoring_lm = self._find_rescoring_lm()
         self._rnn = None if self._rescoring_lm is None else load_rnn_lm(self._rescoring_lm, fast_eight_bits())
         self._check_parts()
@@ -98,24 +96,29 @@ class Tuner:
         if self._rnn is not None and self._given.lm is None and not (self.folder / "lm").is_dir():
             raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
 
-    def hear(self, utterances: Sequence[Utterance], advance: Callable[[float], None]) -> None:
-        """Compute the emissions of utterances with texts; then put what was given into the directory.
+    def hear(
+        self,
+        utterances: Sequence[Utterance],
+        advance: Callable[[float], None],
+        warn: Callable[[str], None],
+    ) -> int:
+        """Compute the emissions of utterances with texts.
 
         Args:
             utterances: The development set.
             advance: Told how many seconds of audio are done.
+            warn: Told, a line each, what cannot be read or is damaged.
+
+        Returns:
+            How many could be read.
 
         Raises:
-            UserError: none of the audio can be read, or the directory cannot be written.
+            UserError: none of the audio can be read.
         """
         emissions, self._references = compute_emissions(
-            self._network, utterances, self.head, self._threads, advance
+            self._network, utterances, self.head, self._threads, advance, warn
         )
-        parts = {"lm": self._given.lm, "lexicon.txt": self._given.lexicon, "rescoring_lm": self._rescoring_lm}
-        for name, source in parts.items():
-            if source is not None:
-                install(Path(source), self.folder / name)
-        write_prior(self.folder, self.head, mean_posterior(emissions))
+        self._prior = mean_posterior(emissions)
         self._calibration = {
             name: self.settings.get(name, neutral) for name, neutral in _UNCALIBRATED.items()
         }
@@ -126,8 +129,9 @@ class Tuner:
             **_UNCALIBRATED,
         }
         self._network.config.decoding = self.settings
-        self._build = decoder_builder(self.folder, self._network, self._options)
+        self._build = decoder_builder(self.folder, self._network, self._given, self._prior)
         self._phrases = self._cut(emissions)
+        return len(emissions)
 
     def _cut(self, emissions: Sequence[Tensor]) -> Phrases:
         tokens = pause_tokens(self._network.tokenizers[self.head])
@@ -143,7 +147,7 @@ class Tuner:
         return best
 
     def _config(self) -> BeamConfig:
-        return beam_config(self.settings, self._options)
+        return beam_config(self.settings, self._given)
 
     def _search(self) -> list[list[Hypothesis]]:
         """The n-best lists of the phrases with the weights that were found."""
@@ -158,7 +162,7 @@ class Tuner:
         self.settings.pop("rescoring", None)
         if self._rnn is None:
             return None
-        ngram = NGram.load(self.folder / "lm")
+        ngram = NGram.load(self._given.lm or self.folder / "lm")
         scored = ScoredLists(self._nbests, self._rnn, ngram, self._config().lm_weight, rescoring.context)
         measure = scored.measure(self._phrases, self._references)
         start = {"mix": rescoring.mix, "lm_scale": rescoring.lm_scale}
@@ -182,7 +186,16 @@ class Tuner:
         return found
 
     def write(self) -> None:
-        """Write the settings into the directory."""
+        """Put what was given, the prior and the settings into the directory.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        parts = {"lm": self._given.lm, "lexicon.txt": self._given.lexicon, "rescoring_lm": self._rescoring_lm}
+        for name, source in parts.items():
+            if source is not None:
+                install(Path(source), self.folder / name)
+        write_prior(self.folder, self.head, self._prior)
         write_config(self.folder, self._network.config)
 
 

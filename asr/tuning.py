@@ -117,6 +117,7 @@ def compute_emissions(
     head: str,
     threads: int,
     advance: Callable[[float], None] = lambda seconds: None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[Tensor], list[str]]:
     """Emissions ``(frames, vocabulary)`` and texts of the utterances that can be read.
 
@@ -126,6 +127,7 @@ def compute_emissions(
         head: CTC head.
         threads: Batches worked on at once.
         advance: Told how many seconds of audio are done.
+        warn: Told, a line each, what cannot be read or is damaged.
 
     Raises:
         UserError: none can be read.
@@ -142,6 +144,8 @@ def compute_emissions(
     ]
     if not pairs:
         raise UserError(f"none of the audio can be read; e.g. {found.failures[0]}")
+    for line in (*found.failures, *found.warnings):
+        warn(str(line))
     return [each for each, _ in pairs], [text for _, text in pairs]
 
 
@@ -230,16 +234,25 @@ def _outcomes(references: Sequence[str], nbests: Sequence[Sequence[Hypothesis]])
 
 
 def install(source: Path, target: Path) -> None:
-    """Copy a file or folder into a model directory, unless it is there already."""
+    """Copy a file or folder into a model directory, unless it is there already.
+
+    Raises:
+        UserError: it does not exist, or cannot be copied.
+    """
     if source.resolve() == target.resolve():
         return
     if not exists(source):
         raise UserError(f"{source}: no such file or folder")
     temporary = target.with_name(f".{target.name}.tmp")
-    if is_folder(source):
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(source, temporary)
-        shutil.rmtree(target, ignore_errors=True)
-    else:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
+    try:
+        if is_folder(source):
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(source, temporary)
+            if target.is_symlink():
+                target.unlink()
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise UserError(f"{target}: {source} cannot be copied there ({error.strerror or error})") from error

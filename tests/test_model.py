@@ -211,6 +211,8 @@ def test_weights_of_another_network_are_named(broken: Path, make_model: MakeMode
         ({"encoder": {"cell": "attention"}}, "encoder.cell"),
         ({"encoder": {"layers": "many"}}, "encoder.layers"),
         ({"encoderr": {}}, "encoderr"),
+        ({"frontend": {"cmvn": "fixd"}}, "frontend.cmvn"),
+        ({"frontend": {"hop": 0.0}}, "frontend.hop"),
         ({"heads": {}}, "heads"),
         ({"heads": {"characters": {"units": "runes"}}}, "runes"),
         ({"heads": {"characters": {"layer": 9}}}, "layer"),

@@ -47,7 +47,7 @@ def export(
         check_folder_writable(output)
     folder = find_model(model)
     network = load_network(folder)
-    graph = export_onnx(network, choose_head(network, DecodingOptions(head=head)), int8, source)
+    graph = export_onnx(network, choose_head(network, DecodingOptions("beam", head)), int8, source)
     name = f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
     path = output if names_file else output / name
     with atomic_write(path, "wb") as stream:

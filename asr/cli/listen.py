@@ -76,7 +76,9 @@ def listen(
     with open_microphone(name, transcriber.sample_rate, tell) as reader, LiveText() as text:
         tell(f"listening until Ctrl-C: {latency_line(stream)}")
         blocks = model_blocks(Recording(reader.name), reader, transcriber.sample_rate, tell)
-        follow(stream, blocks, text)
+        went_away = follow(stream, blocks, text)
+    if went_away:
+        raise UserError(f"{reader.name}: went away")
 
 
 def register(app: typer.Typer) -> None:

@@ -186,6 +186,8 @@ def gradients(
         from asr.plots.gradients import gradients
 
         if not models:
+            if audio is not None:
+                raise UserError("--audio: is what models hear; name some")
             return gradients(untrained_cells(steps, seed))
         if audio is None:
             raise UserError("--audio: say which recording the models hear, some seconds of speech")

@@ -104,6 +104,8 @@ def score(
     references = read(reference)
     first = read(hypothesis, hypotheses=True)
     if second is not None:
+        if by and not replicates:
+            raise UserError("--by tells two systems apart by the bootstrap, which --bootstrap 0 leaves out")
         if report or html or alignments:
             raise UserError("--report, --html and --alignments describe one system: give one HYP")
         pair = report_pair(references, first, read(second, hypotheses=True), options)
@@ -120,7 +122,7 @@ def score(
 
         embed = 50 if embed_audio is None else embed_audio
         write_page(html, single, embed, tell)
-    _print(single, as_json, report, 10 if worst is None else worst, most or 15)
+    _print(single, as_json, report, worst, most or 15)
 
 
 def _warn(report: "Report") -> None:
@@ -131,7 +133,7 @@ def _warn(report: "Report") -> None:
         tell(f"{report.hypothesis.path}: counted as errors: {problem}")
 
 
-def _print(report: "Report", as_json: bool, with_errors: bool, worst: int, most: int) -> None:
+def _print(report: "Report", as_json: bool, with_errors: bool, worst: int | None, most: int) -> None:
     from asr.scoring import report_text
     from asr.scoring.analysis import analyse
 
@@ -140,10 +142,12 @@ def _print(report: "Report", as_json: bool, with_errors: bool, worst: int, most:
     if with_errors:
         analysis = analyse(report.aligned, most)
         if as_json:
-            result["report"] = analysis.to_json(report.evaluation.ids)
+            result["report"] = analysis.to_json(report.evaluation.ids, worst)
         else:
             width = shutil.get_terminal_size((LINE_WIDTH, 0)).columns
-            text += "\n\n" + report_text.errors(report, analysis, worst, width, sys.stdout.isatty())
+            text += "\n\n" + report_text.errors(
+                report, analysis, 10 if worst is None else worst, width, sys.stdout.isatty()
+            )
     typer.echo(json.dumps(result) if as_json else text)
 
 

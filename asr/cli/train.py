@@ -38,13 +38,14 @@ def train(
 def start(command: str, recipe: Path, overrides: list[str], folder: Path, resume: bool) -> None:
     """Run to the end and print the model directory; a run that was stopped says how to go on."""
     from asr.cli.garbage import collect_as_usual
+    from asr.cli.output import tell
     from asr.training.config import load_recipe
     from asr.training.distributed import is_first
     from asr.training.run import train as run
 
     collect_as_usual()
     with telling_how_to_go_on(["asr", command], recipe, overrides, folder):
-        model = run(load_recipe(recipe, overrides), folder, resume, pretraining=command == "pretrain")
+        model = run(load_recipe(recipe, overrides), folder, resume, command == "pretrain", tell)
     if is_first():
         typer.echo(model)
 

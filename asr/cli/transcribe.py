@@ -119,6 +119,7 @@ def transcribe(
                 "--output-dir": output_dir is not None,
                 "--channel all": channel == "all",
                 "--nbest": nbest is not None,
+                "--pause": pause is not None,
                 "--batch-seconds": batch_seconds != flags.BATCH_SECONDS,
             }
         )

@@ -32,7 +32,7 @@ def tune(
     Utterances are cut at pauses of half a second unless --pause or the model says otherwise.
     """
     from asr.batching import with_durations
-    from asr.cli.output import quiet_libraries, tell
+    from asr.cli.output import exit_if_failed, quiet_libraries, tell
     from asr.cli.progress import show_progress
     from asr.decoding.options import DecodingOptions
     from asr.errors import UserError
@@ -56,7 +56,7 @@ def tune(
     chosen = with_durations(evenly_spread(texts, utterances))
     seconds = sum(utterance.duration for utterance in chosen)
     with quiet_libraries(), show_progress("computing emissions", seconds, "seconds") as advance:
-        tuner.hear(chosen, advance)
+        heard = tuner.hear(chosen, advance, tell)
 
     def tried(trial: Trial) -> None:
         typer.echo(f"{_listed(trial.weights)}: WER {trial.wer:.2f} %", err=True)
@@ -77,6 +77,7 @@ def tune(
             "(fitted on every other utterance, measured on the rest)"
         )
     tuner.write()
+    exit_if_failed(len(chosen) - heard, len(chosen))
 
 
 def _listed(weights: dict[str, float]) -> str:

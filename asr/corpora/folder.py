@@ -72,7 +72,7 @@ def prepare_folder(
         read = partial(_pair, root, files)
     else:
         rows = _read_table(table, root)
-        files = [table, *(Path(utterance.audio_filepath) for utterance in rows)]
+        files = [table, *(Path(row.audio_filepath) for row in rows if isinstance(row, Utterance))]
         read = partial(_check_rows, rows)
     finish = partial(_finish, read, letters)
     settings = (str(table), str(letters))
@@ -117,8 +117,11 @@ def _pair(root: Path, files: list[Path]) -> _Read:
     return utterances, problems
 
 
-def _read_table(table: Path, root: Path) -> list[Utterance]:
-    """The rows of a table as utterances, unchecked; what a row does not say is empty."""
+def _read_table(table: Path, root: Path) -> list[Utterance | Problem]:
+    """The rows of a table as utterances, unchecked; what a row does not say is empty.
+
+    A row that says more than there are columns has a separator in a text, which would lose its end.
+    """
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
@@ -127,7 +130,9 @@ def _read_table(table: Path, root: Path) -> list[Utterance]:
             columns = _find_columns(table, header)
             find = _Finder([root, root / "clips", table.parent, table.parent / "clips"])
             return [
-                _row_utterance(dict(zip(header, row, strict=False)), columns, find, number)
+                Problem("more fields than columns (quote texts with separators in them)", f"row {number}")
+                if any(row[len(header) :])
+                else _row_utterance(dict(zip(header, row, strict=False)), columns, find, number)
                 for number, row in enumerate(rows, start=1)
                 if any(row)
             ]
@@ -219,12 +224,14 @@ def _number(row: dict[str, str], column: str | None, default: float) -> float:
         return math.nan
 
 
-def _check_rows(rows: list[Utterance]) -> _Read:
+def _check_rows(rows: list[Utterance | Problem]) -> _Read:
     """Leave out rows without a file or with an id that was there before."""
     utterances: dict[str, Utterance] = {}
     problems: list[Problem] = []
     for row in rows:
-        if not row.audio_filepath:
+        if isinstance(row, Problem):
+            problems.append(row)
+        elif not row.audio_filepath:
             problems.append(Problem("text without audio", row.id))
         elif not is_file(row.audio_filepath):
             problems.append(Problem("missing audio", row.audio_filepath))

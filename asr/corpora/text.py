@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 _LETTERS = re.compile(r"[A-Z' ]*")
-_APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "`": "'", "´": "'", "&": " and "})
+_APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "`": "'", "´": "'", "&": " and ", "™": " ", "℠": " "})
 
 
 def to_letters(text: str) -> str | None:
@@ -19,7 +19,7 @@ def to_letters(text: str) -> str | None:
     kept = []
     for symbol in decomposed.upper():
         category = unicodedata.category(symbol)
-        if category.startswith("M"):  # an accent, parted from its letter
+        if category.startswith("M") or category == "Cf":  # an accent, parted from its letter; a soft hyphen
             continue
         kept.append(" " if category[0] in "PZSC" and symbol != "'" else symbol)
     words = [_without_quotes(word) for word in "".join(kept).split()]

@@ -83,9 +83,11 @@ class RescoredBeamSearch:
 
 
 def decoder_builder(
-    folder: Path, model: "AcousticModel", options: DecodingOptions
+    folder: Path, model: "AcousticModel", options: DecodingOptions, prior: "ArrayLike | None" = None
 ) -> "Callable[[BeamConfig], BeamDecoder]":
     """Read LM, lexicon, hotwords and prior once; the result makes a beam decoder of any settings.
+
+    ``prior``: mean posterior of each token ``(vocabulary,)`` instead of the directory's.
 
     Raises:
         UserError: one of them is missing or does not fit, or a phone model has no lexicon.
@@ -105,7 +107,7 @@ def decoder_builder(
         raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")
     lm_arrays = None if lm is None else NGram.load(lm)
     trie = None if lexicon is None else load_lexicon_trie(lexicon, tokenizer)
-    prior = read_prior(folder, head)
+    prior = read_prior(folder, head) if prior is None else prior
 
     def build(config: BeamConfig) -> BeamDecoder:
         hotwords = read_hotwords(options.hotwords, config.hotword_score) if options.hotwords else None
@@ -142,7 +144,8 @@ def choose_head(model: "AcousticModel", options: DecodingOptions) -> str:
             raise UserError(f"--head: {options.head!r} is not one of {', '.join(heads)}")
         return options.head
     default = model.default_head
-    if options.decoder != "greedy" or heads[default].units != "phones":
+    decoder = decoder_name(model.config.decoding, options.decoder)
+    if decoder != "greedy" or heads[default].units != "phones":
         return default
     return next((name for name, head in heads.items() if head.units != "phones"), default)
 

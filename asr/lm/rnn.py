@@ -240,7 +240,9 @@ def measure_rnn_perplexity(model: RNNLM, paths: Sequence[PathLike]) -> Perplexit
         lines = (line.decode(errors="replace").split() for line in read_lines(path))
         while batch := list(islice((words for words in lines if words), 64)):
             for words, scores in zip(batch, model.word_scores(batch), strict=True):
-                known = np.array([word in model.word_ids for word in words] + [True])
+                known = np.array(
+                    [model.word_ids.get(word, UNKNOWN_ID) != UNKNOWN_ID for word in words] + [True]
+                )
                 total.sentences += 1
                 total.words += len(scores)
                 total.unknown += int((~known).sum())

@@ -31,14 +31,15 @@ def no_report(_stage: str, _fraction: float) -> None:
 def read_blocks(path: PathLike, report: Report = no_report, stage: str = "reading") -> Iterator[bytes]:
     """Yield a file's text, some megabytes of whole lines at a time.
 
-    Names ending in ``.gz`` and ``.xz`` are decompressed, of ``.jsonl`` manifests the texts are taken, and
-    ``-`` is standard input.
+    Names ending in ``.gz`` and ``.xz`` are decompressed, of manifests (``.jsonl``, ``.json``) the texts
+    are taken, and ``-`` is standard input.
 
     Raises:
         UserError: the file is missing, unreadable, its compressed data are broken or it is no manifest.
     """
     blocks = _raw_blocks(path, report, stage)
-    return _manifest_texts(blocks, path) if str(path).endswith(".jsonl") else blocks
+    name = str(path).removesuffix(".gz").removesuffix(".xz")
+    return _manifest_texts(blocks, path) if name.endswith((".jsonl", ".json")) else blocks
 
 
 def read_lines(path: PathLike) -> Iterator[bytes]:

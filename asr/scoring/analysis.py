@@ -77,15 +77,15 @@ class ErrorReport:
     by_position: list[Bin]
     worst: list[int]
 
-    def to_json(self, ids: Sequence[str]) -> dict[str, Any]:
-        """Everything but the alignments."""
+    def to_json(self, ids: Sequence[str], worst: int | None = None) -> dict[str, Any]:
+        """Everything but the alignments; the ids of the ``worst`` utterances with most errors, or of all."""
         return {
             "confusions": [asdict(entry) for entry in self.confusions],
             "deleted": [asdict(entry) for entry in self.deleted],
             "inserted": [asdict(entry) for entry in self.inserted],
             "by_frequency": [asdict(entry) for entry in self.by_frequency],
             "by_position": [asdict(entry) for entry in self.by_position],
-            "worst": [ids[index] for index in self.worst],
+            "worst": [ids[index] for index in self.worst[:worst]],
         }
 
 

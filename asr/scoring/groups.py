@@ -13,23 +13,26 @@ _VALUES_LISTED = 12
 _QUANTILES = 5
 
 
-def group(ids: Sequence[str], values: Mapping[str, Any], key: str) -> dict[str, np.ndarray]:
+def group(
+    ids: Sequence[str], values: Mapping[str, Any], key: str, binned: bool = True
+) -> dict[str, np.ndarray]:
     """Split utterances by a value.
 
     Durations fall in fixed bins, other numbers of which there are many in five bins of about as many
-    utterances each; everything else is one group a value.
+    utterances each; everything else, and speakers whose names are numbers, is one group a value.
 
     Args:
         ids: Utterance ids.
         values: The value of each, by id; those that have none are the group "(unknown)".
         key: What the values are.
+        binned: Whether there may be bins; else each value is a group.
 
     Returns:
         Indices of ``ids``, int64, by the group's name, in the order of the values.
     """
     known = [values.get(name) for name in ids]
     numbers = [value for value in known if isinstance(value, int | float) and not isinstance(value, bool)]
-    numeric = len(numbers) == sum(value is not None for value in known)
+    numeric = binned and key != "speaker" and len(numbers) == sum(value is not None for value in known)
     if key == "duration" and numeric:
         labels = _binned(known, list(_DURATIONS), " s")
     elif numeric and len(set(numbers)) > _VALUES_LISTED:
@@ -56,8 +59,11 @@ def clusters(groups: Mapping[str, np.ndarray], size: int) -> np.ndarray:
 
 def _binned(values: Sequence[float | None], edges: Sequence[float], unit: str) -> list[str]:
     """The name of each value's bin; bin ``i`` starts at ``edges[i]``, the last has no end."""
-    names = [f"{low:.4g}–{high:.4g}{unit}" for low, high in itertools.pairwise(edges)]
-    names.append(f"from {edges[-1]:.4g}{unit}")
+    # As few digits as tell the edges apart.
+    digits = next(each for each in range(4, 18) if len({f"{edge:.{each}g}" for edge in edges}) == len(edges))
+    written = [f"{edge:.{digits}g}" for edge in edges]
+    names = [f"{low}–{high}{unit}" for low, high in itertools.pairwise(written)]
+    names.append(f"from {written[-1]}{unit}")
     return [
         UNKNOWN if value is None else names[max(int(np.searchsorted(edges, value, "right")) - 1, 0)]
         for value in values

@@ -217,7 +217,9 @@ class _Groups:
         return self.found[key]
 
     def clusters(self, key: str | None) -> np.ndarray | None:
-        return None if key is None else clusters(self[key], len(self.ids))
+        if key is None:
+            return None
+        return clusters(group(self.ids, self.reference.attribute(key), key, binned=False), len(self.ids))
 
 
 def _prepared(

@@ -3,6 +3,7 @@
 Against an stm, the words of a ctm are cut into its segments by time.
 """
 
+import itertools
 import re
 from bisect import bisect_right
 from collections import defaultdict
@@ -17,6 +18,7 @@ from asr.manifest import default_id
 _NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+")
 _LEFT_OUT = "ignore_time_segment_in_scoring"
 _NO_WORD = "@"
+_OVERLAP = 0.05  # seconds; what rounding and generous ends make
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,13 @@ def cut_into_segments(references: TimedText, hypotheses: TimedText) -> dict[str,
     A word belongs to the segment in which its middle lies, else to the nearest one; words in a stretch
     that the stm leaves out are left out too. A recording without segments keeps its words under its
     own id.
+
+    Raises:
+        UserError: a file has no channel in common with the segments of the same file, or segments of a
+            channel overlap.
     """
+    _check_apart(references)
+    hypotheses = _with_channels_of(references, hypotheses)
     words: dict[str, list[str]] = {
         segment.name: []
         for recording, segments in references.recordings.items()
@@ -149,6 +157,30 @@ def cut_into_segments(references: TimedText, hypotheses: TimedText) -> dict[str,
             if name is not None:
                 words[name].append(word.text)
     return {name: " ".join(spoken) for name, spoken in words.items()}
+
+
+def _check_apart(references: TimedText) -> None:
+    for (file, channel), segments in references.recordings.items():
+        for before, after in itertools.pairwise(segments):
+            if after.begin < before.end - _OVERLAP:
+                raise UserError(
+                    f"{file}: the stm's segments of channel {channel} that begin at {before.begin:g} and "
+                    f"{after.begin:g} s overlap, so no word of a ctm is one's alone; give each a channel"
+                )
+
+
+def _with_channels_of(references: TimedText, hypotheses: TimedText) -> TimedText:
+    """The words of files with a single channel on both sides, whatever the ctm calls it."""
+    theirs, ours = _channels(references.recordings), _channels(hypotheses.recordings)
+    renamed: dict[tuple[str, str], tuple[str, str]] = {}
+    for file in ours.keys() & theirs.keys():
+        if not ours[file] & theirs[file]:
+            if len(ours[file]) > 1 or len(theirs[file]) > 1:
+                names = (", ".join(sorted(each)) for each in (ours[file], theirs[file]))
+                raise UserError("{}: the ctm calls its channels {}, the stm {}".format(file, *names))
+            (channel,), (wanted,) = ours[file], theirs[file]
+            renamed[file, channel] = file, wanted
+    return TimedText({renamed.get(each, each): words for each, words in hypotheses.recordings.items()})
 
 
 def _channels(recordings: Any) -> dict[str, set[str]]:

@@ -47,12 +47,20 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], state: 
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest whole checkpoint, or None where there is none."""
+    """The newest whole checkpoint, or None where there is none.
+
+    Raises:
+        UserError: there is one, but it cannot be read.
+    """
+    reasons = []
     for path in reversed(_steps(folder)):
         try:
             return load_file(path / TENSORS), json.loads((path / STATE).read_text())
-        except (OSError, SafetensorError, ValueError):
-            continue
+        except (OSError, SafetensorError, ValueError) as error:
+            if not path.name.startswith("."):  # which are those that were being written
+                reasons.append(f"{path}: this checkpoint cannot be read ({error}); to begin anew remove it")
+    if reasons:
+        raise UserError(reasons[0])
     return None
 
 

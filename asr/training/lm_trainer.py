@@ -1,5 +1,6 @@
 """Training of recurrent language models on text, a sentence a line."""
 
+import hashlib
 import math
 import threading
 import time
@@ -215,10 +216,19 @@ class LMTrainer:
         found = load_checkpoint(self.folder / "checkpoints")
         if found is not None:
             tensors, state = found
+            # A checkpoint of an earlier version does not say which words it is of.
+            if state.pop("vocabulary", vocabulary := self._vocabulary()) != vocabulary:
+                raise UserError(
+                    f"{self.folder}: its vocabulary is no longer that of data.train; --output another folder"
+                )
             if not self.optimisation.restore(tensors):
                 raise UserError(f"{self.folder}: its checkpoint is of another network")
             self.position = Position(**state)
         self.ranks.check_resumed(self.position.step, self.folder)
+
+    def _vocabulary(self) -> str:
+        """What tells the words of the embeddings from others, or from the same in another order."""
+        return hashlib.sha256("\n".join(self.model.words).encode()).hexdigest()
 
     def _train_epoch(self, stop_asked: threading.Event) -> None:
         position, seed = self.position, self.recipe.seed
@@ -273,7 +283,7 @@ class LMTrainer:
             self.folder / "checkpoints",
             self.position.step,
             self.optimisation.tensors(),
-            asdict(self.position),
+            asdict(self.position) | {"vocabulary": self._vocabulary()},
         )
         now = time.monotonic()
         speed = self.heard / max(1e-9, now - self.spoken)

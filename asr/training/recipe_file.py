@@ -1,7 +1,7 @@
 """Recipes as files: YAML, with values of the command line in the place of its own."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +53,28 @@ def read_recipe(
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return recipe
+
+
+def changed_values(path: str | os.PathLike[str], recipe: Any) -> dict[str, tuple[Any, Any]]:
+    """What a recipe says otherwise than the one in a file: both values by key, as ``encoder.layers``.
+
+    Keys that only one of them has are of another version, and left out.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    before = dict(_flat(content))
+    now = dict(_flat(yaml.safe_load(OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True))))
+    return {key: (before[key], value) for key, value in now.items() if before.get(key, value) != value}
+
+
+def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(content, dict) or not content:
+        yield prefix.removesuffix("."), content
+        return
+    for key, value in content.items():
+        yield from _flat(value, f"{prefix}{key}.")
 
 
 def _section_names(kind: type) -> set[str]:

@@ -1,5 +1,6 @@
 """Start or continue a training run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from asr.training.distributed import STOPPED, Ranks, Stopped, is_first, is_first
 from asr.training.evaluation import check_spelling
 from asr.training.network import build_model, initialise_from
 from asr.training.pretrainer import Pretrainer, build_forecaster
+from asr.training.recipe_file import changed_values
 from asr.training.trainer import Trainer
+
+_OF_THE_UNITS = ("units", "wordpieces", "word_ends", "layer")
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,17 @@ class Run:
     pretraining: bool
 
 
-def train(recipe: Recipe, folder: Path, resume: bool = False, pretraining: bool = False) -> Path:
+def train(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool = False,
+    pretraining: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
     """Train a recipe in a run folder; returns the model directory.
 
-    With ``pretraining`` the encoder learns to forecast speech instead (see ``pretrainer.py``).
+    With ``pretraining`` the encoder learns to forecast speech instead (see ``pretrainer.py``). ``say`` is
+    told what is not as it was when the run that is continued began.
 
     Raises:
         UserError: the folder holds another run, or the recipe cannot be trained.
@@ -41,9 +52,29 @@ def train(recipe: Recipe, folder: Path, resume: bool = False, pretraining: bool 
     if is_first_here():
         _look_ahead(recipe, pretraining)
     if is_first():
-        write_recipe(folder / "recipe.yaml", recipe)
+        path = folder / "recipe.yaml"
+        if resume:
+            _compare(path, recipe, say)
+        write_recipe(path, recipe)
     launch(_train, Run(recipe, folder, resume, pretraining), recipe.training.processes)
     return folder / "model"
+
+
+def _compare(path: Path, recipe: Recipe, say: Callable[[str], None]) -> None:
+    """Refuse a recipe of another network than the one before; tell everything else that changed."""
+    if not path.is_file():
+        say(f"{path.parent}: there is no run to continue, so it begins here")
+        return
+    for key, (before, now) in changed_values(path, recipe).items():
+        section, _, name = key.partition(".")
+        is_shape = section in ("frontend", "encoder") and "dropout" not in name
+        is_unit = section in ("heads", "tokenizer") and name.rpartition(".")[2] in _OF_THE_UNITS
+        starts_elsewhere = key == "training.init_from" and recipe.training.freeze
+        if is_shape or is_unit or starts_elsewhere or key == "training.freeze":
+            raise UserError(
+                f"{path}: the run began with {key} {before}, not {now}; continue it so, or --output another"
+            )
+        say(f"{key}: {now} (was {before})")
 
 
 def _look_ahead(recipe: Recipe, pretraining: bool) -> None:

@@ -387,9 +387,12 @@ class Trainer:
     def _resume(self) -> None:
         found = load_checkpoint(self.folder / "checkpoints")
         if found is None:
-            # It ended before its first checkpoint and begins anew: its models would mix with those to come.
-            for model in kept_models(self.folder) if self.ranks.is_main else ():
-                shutil.rmtree(model)
+            # Models of a run that begins anew would mix with those to come.
+            if kept_models(self.folder):
+                raise UserError(
+                    f"{self.folder}: holds models and no checkpoint, so there is nothing to continue; choose "
+                    "another --output, or move its models away"
+                )
             return
         tensors, state = found
         if not self.optimisation.restore(tensors):

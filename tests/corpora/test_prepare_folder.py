@@ -126,6 +126,7 @@ def test_letters_bring_sentences_into_the_models_spelling(common_voice, tmp_path
         ("ﬁne naı̈ve", "FINE NAIVE"),
         ("$ * ...", ""),
         ("Straße", "STRASSE"),
+        ("exam\u00adple™", "EXAMPLE"),
         ("catch 22", None),
         ("Ω", None),
         ("½", None),
@@ -156,11 +157,14 @@ def test_each_problem_of_a_table_is_named(recordings, tmp_path):
         "short",
         ".,folder",
         f"{'x' * 300},long",
+        "alice/two.wav,a text, and its end",
+        "one.wav,whole,,",
     ]
     table.write_text("\n".join(["path,text", *rows]))
     prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
     assert kinds(prepared.problems) == [
-        *("duplicate id", "empty text", *["missing audio"] * 4, "text without audio"),
+        *("duplicate id", "duplicate id", "empty text", *["missing audio"] * 4),
+        *("more fields than columns (quote texts with separators in them)", "text without audio"),
     ]
     assert [utterance.text for utterance in read_manifest(prepared.manifest)] == ["a, b"]
 

@@ -64,7 +64,11 @@ def test_nan_emissions_are_refused():
 
 def test_greedy_writes_words_where_a_head_can(beam_model):
     model = load_network(beam_model)
-    model.config.decoding = {"head": "phones"}
+    model.config.decoding = {"head": "phones", "decoder": "beam"}
     assert choose_head(model, DecodingOptions()) == "phones"
     assert choose_head(model, DecodingOptions(decoder="greedy")) == "characters"
     assert choose_head(model, DecodingOptions(decoder="greedy", head="phones")) == "phones"
+    # It is no different where greedy is what the model is decoded by.
+    model.config.decoding = {"head": "phones"}
+    assert choose_head(model, DecodingOptions()) == "characters"
+    assert choose_head(model, DecodingOptions(decoder="beam")) == "phones"

@@ -295,6 +295,17 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert torch.equal(again.optimisation.flat.values, whole.optimisation.flat.values)
 
 
+def test_a_run_whose_text_gave_other_words_since_is_not_continued(recipe: Path, tmp_path: Path) -> None:
+    steps = ["schedule.steps=2", "processes=1"]
+    train_lm(load_lm_recipe(recipe, steps), tmp_path / "run", False, print)
+    (path,) = load_lm_recipe(recipe, steps).data.train
+    # The same words; another one is the most frequent now.
+    rarest = load_rnn_lm(tmp_path / "run" / "model").words[-1]
+    Path(path).write_text(Path(path).read_text() + f"{rarest}\n" * 999)
+    with pytest.raises(UserError, match=r"its vocabulary is no longer that of data\.train"):
+        train_lm(load_lm_recipe(recipe, steps), tmp_path / "run", True, print)
+
+
 def test_a_run_is_not_overwritten_without_resume(recipe: Path, tmp_path: Path) -> None:
     train_lm(load_lm_recipe(recipe, ["schedule.steps=2", "processes=1"]), tmp_path / "run", False, print)
     with pytest.raises(UserError, match="--resume"):

@@ -29,9 +29,11 @@ def test_plain_gzip_xz_manifest_and_standard_input_give_the_same(
     (tmp_path / "a.txt.xz").write_bytes(lzma.compress(TEXT.encode()))
     lines = [json.dumps({"audio_filepath": "x", "text": line}) for line in TEXT.split("\n")]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    (tmp_path / "a.json").write_text("\n".join(lines))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     expected = ["<s>", "ONE", "TWO", "</s>", "<s>", "TWO", "THREE", "</s>", "<s>", "THREE", "</s>"]
-    for name in ("a.txt", "a.txt.gz", "a.txt.xz", "a.jsonl"):
+    for name in ("a.txt", "a.txt.gz", "a.txt.xz", "a.jsonl", "a.json", "a.jsonl.gz"):
         assert words_of(tmp_path / name, tmp_path) == expected, name
     assert words_of("-", tmp_path) == expected
     (tmp_path / "marked.txt").write_text(TEXT, encoding="utf-8-sig")

@@ -201,6 +201,34 @@ def test_many_numbers_are_cut_into_bins_of_equal_size():
     assert next(iter(groups)) == "0–19.8"
 
 
+def test_speakers_whose_names_are_numbers_are_one_group_each():
+    ids = [str(number) for number in range(40)]
+    numbers = {name: int(name) // 2 for name in ids}
+    assert len(group(ids, numbers, "speaker")) == 20
+    assert len(group(ids, numbers, "chapter")) == 5
+    assert len(group(ids, numbers, "chapter", binned=False)) == 20
+
+
+def test_clusters_of_numbers_are_drawn_as_they_are(files):
+    reference, hypothesis = files
+    lines = [{"id": f"{n}", "text": "A B", "session": 100 + n // 2} for n in range(40)]
+    reference.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    hypothesis.write_text("".join(json.dumps({"id": f"{n}", "text": "A"}) + "\n" for n in range(40)))
+    assert run_json(reference, hypothesis, "--cluster", "session")["bootstrap"]["size"] == 20
+
+
+def test_bins_of_large_numbers_have_names_of_their_own():
+    ids = [str(number) for number in range(40)]
+    groups = group(ids, {name: 20240101 + 30 * int(name) for name in ids}, "session")
+    assert [len(indices) for indices in groups.values()] == [8] * 5
+
+
+def test_the_worst_utterances_in_json_are_as_many_as_asked_for(files):
+    reference, hypothesis = files
+    assert len(run_json(reference, hypothesis, "--report")["report"]["worst"]) == 2
+    assert len(run_json(reference, hypothesis, "--report", "--worst", 1)["report"]["worst"]) == 1
+
+
 def test_utterances_without_a_speaker_are_drawn_alone():
     groups = group(["a", "b", "c", "d"], {"a": "x", "b": "x"}, "speaker")
     numbers = clusters(groups, 4)

@@ -158,3 +158,20 @@ def test_a_key_that_no_utterance_has_is_refused_with_those_there_are(tmp_path):
 def test_an_stm_may_have_whole_seconds(tmp_path):
     texts = read(write(tmp_path, "talk 1 anna 0 10 <o,f0> HELLO\ntalk 1 bert 10 12 <o,m> YES\n"))
     assert texts.texts == {"talk": "HELLO", "talk@10": "YES"}
+
+
+def test_the_only_channel_of_a_file_is_one_whatever_it_is_called(tmp_path):
+    stm = read(write(tmp_path, "m A x 0.0 5.0 FIVE SIX\nm A y 5.0 10.0 SEVEN EIGHT\n", "ref"))
+    ctm = "m 1 0.5 0.2 FIVE\nm 1 1.5 0.2 SIX\nm 1 6.5 0.2 SEVEN\nm 1 7.5 0.2 EIGHT\n"
+    assert report(stm, read(write(tmp_path, ctm, "hyp")), Options(replicates=0)).score.errors == 0
+    two = read(write(tmp_path, ctm + "m 2 0.5 0.2 YES\n", "two"))
+    with pytest.raises(UserError, match="m: the ctm calls its channels 1, 2, the stm A"):
+        cut_into_segments(stm.timed, two.timed)
+
+
+def test_segments_that_overlap_are_refused_where_words_are_cut_into_them(tmp_path):
+    stm = read(write(tmp_path, "m 1 x 0.0 10.0 ONE TWO\nm 1 y 5.0 7.0 YEAH\n", "ref"))
+    with pytest.raises(UserError, match="m: the stm's segments of channel 1 that begin at 0 and 5 s overlap"):
+        cut_into_segments(stm.timed, read(write(tmp_path, "m 1 0.5 0.2 ONE\n", "hyp")).timed)
+    said = '{"id": "m", "text": "ONE TWO"}\n{"id": "m@5", "text": "YEAH"}\n'
+    assert report(stm, read(write(tmp_path, said, "said")), Options(replicates=0)).score.errors == 0

@@ -91,6 +91,8 @@ def test_environment_variables_are_filled_in_and_a_missing_one_is_named(
         ("data.train=[{share: 1}]", "data.train must list at least one manifest"),
         ("data.train=[{manifest: a, share: 0.5}, {manifest: b}]", "add up to 1"),
         ("data.train=[{manifest: a, share: 0.5}, {manifest: b, share: 0.6}]", "add up to 1"),
+        ("data.train=[{manifest: a, share: 1.5}, {manifest: b, share: -0.5}]", "add up to 1"),
+        ("frontend.cmvn=speaker", "frontend.cmvn: 'speaker' is not one of utterance, fixed"),
         ("heads={a: {units: runes}}", "heads.a.units: 'runes'"),
         ("heads={a: {layer: 7}}", "heads.a.layer: 7"),
         ("heads={a: {denominator: 4}}", "heads.a.denominator: 4"),

@@ -416,14 +416,49 @@ def test_models_of_a_run_that_left_no_checkpoint_do_not_mix_with_anothers(train:
     kept = [path.name for path in kept_models(folder)]
     with pytest.raises(UserError, match="holds a run already; continue it with --resume"):
         train("run")
-    (folder / "models" / "average").mkdir()
-    train("run", "schedule.steps=4", "training.seed=2", resume=True)
-    assert not set(kept) & {path.name for path in kept_models(folder)}
-    assert (folder / "models" / "average").is_dir()
+    with pytest.raises(UserError, match="holds models and no checkpoint"):
+        train("run", resume=True)
+    assert [path.name for path in kept_models(folder)] == kept
+
+
+def test_a_damaged_checkpoint_is_not_taken_for_none(train: Train) -> None:
+    folder = train("run", "schedule.steps=2", "data.dev=''").folder
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    (checkpoint / "tensors.safetensors").write_bytes(b"half")
+    for resume in (True, False):
+        with pytest.raises(UserError, match=rf"{checkpoint.name}: this checkpoint cannot be read"):
+            train("run", "data.dev=''", resume=resume)
+
+
+def test_what_changed_is_told_or_refused_when_a_run_is_continued(
+    train: Train, recipe_file: Path, tmp_path: Path
+) -> None:
+    train("run", "schedule.steps=1", "data.dev=''", "training.freeze=['encoder.*']")
+
+    def changed(*overrides: str, name: str = "run") -> list[str]:
+        said: list[str] = []
+        recipe = load_recipe(recipe_file, ["data.dev=''", "training.freeze=['encoder.*']", *overrides])
+        train_recipe(recipe, tmp_path / name, resume=True, say=said.append)
+        return said
+
+    assert changed("schedule.steps=2", "optimizer.lr=0.5") == [
+        "optimizer.lr: 0.5 (was 0.003)",
+        "schedule.steps: 2 (was 1)",
+    ]
+    assert changed("schedule.steps=2", "optimizer.lr=0.5") == []
+    for override in ("frontend.hop=0.012", "training.freeze=[]", "encoder.residual=false"):
+        with pytest.raises(UserError, match=f"the run began with {override.partition('=')[0]} "):
+            changed(override)
+    assert changed("schedule.steps=1", name="new") == [
+        f"{tmp_path}/new: there is no run to continue, so it begins here"
+    ]
 
 
 def test_a_checkpoint_of_another_network_is_refused(train: Train) -> None:
-    train("run", "schedule.steps=1", "data.dev=''")
+    folder = train("run", "schedule.steps=1", "data.dev=''").folder
+    with pytest.raises(UserError, match=r"the run began with encoder\.hidden_size 16, not 17"):
+        train("run", "encoder.hidden_size=17", resume=True)
+    (folder / "recipe.yaml").unlink()
     with pytest.raises(UserError, match="its checkpoint is of another network"):
         train("run", "encoder.hidden_size=17", resume=True)
 

@@ -407,7 +407,8 @@ def listen(run_asr: Run, tone_stream_model: Path, monkeypatch: pytest.MonkeyPatc
 def test_listen_writes_what_the_microphone_hears(listen: Run, said: Speak, speak: Speak) -> None:
     microphone = Microphone(said("HELLO", "WORLD"))
     ran = listen(microphone, "--microphone", "1")
-    assert (ran.status, ran.stdout) == (0, "HELLO\nWORLD\n")
+    assert (ran.status, ran.stdout) == (1, "HELLO\nWORLD\n")
+    assert ran.stderr.endswith("asr: microphone: went away\n")
     assert "until Ctrl-C: words show 0.4 s after" in ran.stderr
     assert microphone.closed
     asked = {"samplerate": RATE, "device": 1, "channels": 1, "dtype": "float32"}
