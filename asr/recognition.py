@@ -17,6 +17,7 @@ from asr.batching import share_out
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import AcousticModel
+from asr.padding import padded
 from asr.pipeline import workers
 
 Result = TypeVar("Result")
@@ -94,9 +95,7 @@ def _recognise_batch(
     if not read:
         return result
     with torch.inference_mode():
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
-        emissions, frames = model.emissions(padded, lengths, head)
+        emissions, frames = model.emissions(*padded(waveforms), head)
     for place, value in zip(read, decode(emissions, frames), strict=True):
         result.results[place] = value
     return result

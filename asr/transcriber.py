@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from asr import __version__
 from asr.decoding.loading import choose_head, load_decoder
@@ -20,6 +19,7 @@ from asr.decoding.words import timed_words
 from asr.errors import UserError
 from asr.files import utf8_name
 from asr.model import AcousticModel, find_model, load_network
+from asr.padding import padded, unpadded
 from asr.pauses import pause_tokens
 from asr.pipeline import Listener, Recognised, recognise
 from asr.precision import AUTO, INT8, PRECISIONS, fast_bfloat16
@@ -269,17 +269,14 @@ class Transcriber:
     @torch.inference_mode()
     def emissions(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Log-probabilities ``(frames, vocabulary)`` of waveforms ``(samples,)`` of any length."""
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        padded = pad_sequence(list(waveforms), batch_first=True)
-        emissions, frames = self.model.emissions(padded.to(self._device), lengths.to(self._device), self.head)
-        emissions = emissions.cpu()
-        return [utterance[:length] for utterance, length in zip(emissions, frames.tolist(), strict=True)]
+        batch, lengths = padded(waveforms)
+        emissions, frames = self.model.emissions(batch.to(self._device), lengths.to(self._device), self.head)
+        return unpadded(emissions.cpu(), frames)
 
     @torch.inference_mode()
     def hypotheses(self, pieces: Sequence[Tensor]) -> list[list[Hypothesis]]:
         """The n-best list of each of several emissions ``(frames, vocabulary)``."""
-        lengths = torch.tensor([len(piece) for piece in pieces])
-        found = self.decoder.decode(pad_sequence(list(pieces), batch_first=True), lengths)
+        found = self.decoder.decode(*padded(pieces))
         return [
             [self._with_words(hypothesis, piece) for hypothesis in hypotheses]
             for piece, hypotheses in zip(pieces, found, strict=True)

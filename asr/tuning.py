@@ -23,6 +23,7 @@ from asr.lm.ngram import NGram
 from asr.lm.rnn import RNNLM
 from asr.manifest import Utterance
 from asr.model import AcousticModel
+from asr.padding import unpadded
 from asr.recognition import recognise
 from asr.scoring.calibration import WordOutcomes, expected_calibration_error, word_outcomes
 from asr.scoring.measures import Evaluation, evaluate
@@ -133,10 +134,10 @@ def compute_emissions(
         UserError: none can be read.
     """
 
-    def unpadded(emissions: Tensor, frames: Tensor) -> list[Tensor]:
-        return [each[:count].clone() for each, count in zip(emissions, frames.tolist(), strict=True)]
+    def apart(emissions: Tensor, frames: Tensor) -> list[Tensor]:
+        return [each.clone() for each in unpadded(emissions, frames)]
 
-    found = recognise(model, unpadded, utterances, head, threads=threads, advance=advance)
+    found = recognise(model, apart, utterances, head, threads=threads, advance=advance)
     pairs = [
         (each, utterance.text or "")
         for each, utterance in zip(found.results, utterances, strict=True)

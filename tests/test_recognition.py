@@ -248,3 +248,16 @@ def test_a_manifest_without_texts_is_refused_before_the_work(
     (tmp_path / "none.jsonl").write_text('{"audio_filepath": "a.wav", "duration": 1.0}\n')
     ran = run_asr("evaluate", tmp_path / "no_model", tmp_path / "none.jsonl")
     assert ran.stderr == f"asr: {tmp_path}/none.jsonl: no utterance has a text to compare with\n"
+
+
+def test_what_could_not_be_read_stands_beside_the_error_rate(
+    run_asr: Callable[..., Any], model_directory: Path, clips: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "m.jsonl"
+    clip = json.loads(clips.read_text().splitlines()[0])
+    clip["audio_filepath"] = str(clips.parent / clip["audio_filepath"])
+    lost = {"id": "lost", "audio_filepath": "missing.wav", "duration": 1.0, "text": "A B"}
+    manifest.write_text(json.dumps(clip) + "\n" + json.dumps(lost) + "\n")
+    done = run_asr("evaluate", model_directory, manifest, "--json")
+    assert done.status == 1
+    assert json.loads(done.stdout)["missing"] == ["lost"]

@@ -94,6 +94,7 @@ class _Measured:
 
     def to_json(self) -> dict[str, Any]:
         figures = self.score.to_json() | {"interval": self.interval.to_json()}
+        figures["missing"] = list(self.score.missing)
         if self.calibration_error is not None:
             figures["expected_calibration_error"] = self.calibration_error
         return figures

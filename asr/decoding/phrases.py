@@ -128,11 +128,9 @@ class PhraseDecoder:
 
     def decode(self, emissions: "Tensor", lengths: "Tensor") -> list[list[Hypothesis]]:
         """The n-best list of each utterance of ``(batch, frames, vocabulary)`` log-probabilities."""
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
+        from asr.padding import padded, unpadded
 
-        utterances = [each[:length] for each, length in zip(emissions, lengths.tolist(), strict=True)]
+        utterances = unpadded(emissions, lengths)
         phrases = cut_at_pauses(utterances, self._pause, self._frame_shift, self._tokens)
-        frames = torch.tensor([len(phrase) for phrase in phrases.emissions])
-        found = self._decoder.decode(pad_sequence(phrases.emissions, batch_first=True), frames)
+        found = self._decoder.decode(*padded(phrases.emissions))
         return phrases.join(found, self._nbest)

@@ -23,6 +23,7 @@ from asr.files import atomic_write
 from asr.loss import frames_needed
 from asr.manifest import PHONES_KEY, WORD_BREAK, Utterance, evenly_spread, read_manifest
 from asr.model import Model
+from asr.padding import padded
 from asr.tokenizer import PhoneTokenizer, Tokenizer, UnknownSymbol
 from asr.training.config import DataConfig, Recipe
 
@@ -162,7 +163,7 @@ class TrainingData:
                     self.utterances.append(utterance)
             self.sources.append((np.arange(first, len(self.utterances)), source.share))
             if first == len(self.utterances):
-                reasons = "; ".join(dropped.lines()) or "it is empty"
+                reasons = "; ".join(dropped.lines())
                 raise UserError(f"{source.manifest}: has no utterance that can be trained on: {reasons}")
             self.dropped.update(dropped)
         self.denominators = {
@@ -221,11 +222,9 @@ class TrainingData:
             texts.append(" ".join(text.split()))
             for name, labels in self._targets.items():
                 targets[name].append([] if is_noise else labels[item.index])
-        padded, lengths = pad(waveforms)
+        batch, lengths = padded(waveforms)
         ids = [self.utterances[item.index].id for item in items]
-        return Batch(
-            ids, texts, padded, lengths, {name: _pad_targets(each) for name, each in targets.items()}
-        )
+        return Batch(ids, texts, batch, lengths, {name: _pad_targets(each) for name, each in targets.items()})
 
 
 def _encode(utterance: Utterance, tokenizer: Tokenizer, frames: int, dropped: Dropped) -> list[int] | None:
@@ -266,14 +265,6 @@ def development_utterances(config: DataConfig, with_text: bool = True) -> list[U
     if not utterances:
         raise UserError(f"{config.dev}: no utterance has a text to compare with")
     return with_durations(evenly_spread(utterances, config.dev_utterances))
-
-
-def pad(waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Waveforms of several lengths to ``(batch, samples)`` and lengths ``(batch,)``."""
-    if not waveforms:
-        return torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64)
-    lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
-    return torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True), lengths
 
 
 def _pad_targets(labels: Sequence[list[int] | None]) -> tuple[Tensor, Tensor]:

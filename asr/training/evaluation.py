@@ -11,9 +11,10 @@ from asr.denominator import UnitNgram
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.model import Model
+from asr.padding import padded
 from asr.scoring import Score, score
 from asr.tokenizer import Tokenizer, UnknownSymbol
-from asr.training.data import AudioStore, encode_utterance, pad
+from asr.training.data import AudioStore, encode_utterance
 from asr.training.distributed import Ranks
 
 
@@ -64,7 +65,7 @@ class DevelopmentSet:
         model.eval()
         found: dict[str, dict[str, str]] = {name: {} for name in model.heads}
         for batch in self.batches[ranks.rank :: ranks.processes]:
-            waveforms, lengths = pad([self.audio[item.index] for item in batch])
+            waveforms, lengths = padded([self.audio[item.index] for item in batch])
             features, frames = model.frontend(waveforms.to(ranks.device), lengths.to(ranks.device))
             logits, frames = model.logits(features, frames, list(model.heads))
             for name, scores in zip(model.heads, logits, strict=True):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from asr.errors import UserError
 from asr.frontend import valid_frames
 from asr.model import Model
+from asr.padding import padded
 from asr.training.config import Recipe
-from asr.training.data import Batch, pad
+from asr.training.data import Batch
 from asr.training.distributed import Ranks
 from asr.training.network import build_model
 from asr.training.trainer import Trainer
@@ -85,7 +86,7 @@ class Pretrainer(Trainer):
         device = self.ranks.device
         totals = torch.zeros(2, device=device)
         for batch in self.development.batches[self.ranks.rank :: self.ranks.processes]:
-            waveforms, lengths = pad([self.development.audio[item.index] for item in batch])
+            waveforms, lengths = padded([self.development.audio[item.index] for item in batch])
             features, lengths = self.model.frontend(waveforms.to(device), lengths.to(device))
             error, count, _ = forecast_error(self.model, features, features, lengths, self.recipe.loss.ahead)
             totals += torch.stack([error, count.to(error.dtype)])

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from asr.decoding.beam import NBest
 from asr.decoding.loading import decoder_builder, load_rescorer
@@ -21,6 +20,7 @@ from asr.decoding.settings import beam_config
 from asr.errors import UserError
 from asr.loss import ctc_loss
 from asr.model import Model, find_model, read_config
+from asr.padding import padded
 from asr.scoring.alignment import number_words
 from asr.scoring.edit_distance import edit_distances
 from asr.training.config import WordErrorsConfig
@@ -89,12 +89,8 @@ class WordErrors:
         if not rows:
             return values + 0.0 * logits.sum((1, 2))
         taken = torch.tensor(rows, device=logits.device)
-        losses = ctc_loss(
-            logits[taken],
-            lengths[taken],
-            pad_sequence(tokens, batch_first=True).to(logits.device),
-            torch.tensor([len(each) for each in tokens], device=logits.device),
-        )
+        targets, counts = (each.to(logits.device) for each in padded(tokens))
+        losses = ctc_loss(logits[taken], lengths[taken], targets, counts)
         weighted = losses * torch.tensor(slopes, dtype=torch.float32, device=logits.device)
         downhill = torch.zeros_like(values).index_add(0, taken, weighted.masked_fill(losses.isinf(), 0.0))
         return values - downhill + downhill.detach()

@@ -148,21 +148,20 @@ def test_phones_of_a_manifest_that_do_not_say_where_words_end_teach_a_head_that_
 
 
 def test_a_manifest_with_nothing_to_train_on_says_why(recipe_file: Path, clips: Path, tmp_path: Path) -> None:
-    for lines, reason in (([], "it is empty"), ([entries(clips)[0] | {"text": "ÄÖ"}], "cannot be written")):
-        manifest = write(tmp_path / "m.jsonl", lines)
-        with pytest.raises(
-            UserError, match=rf"m\.jsonl: has no utterance that can be trained on: .*{reason}"
-        ):
-            load(load_recipe(recipe_file, [f"data.train=[{{manifest: {manifest}}}]"]))
+    manifest = write(tmp_path / "m.jsonl", [entries(clips)[0] | {"text": "ÄÖ"}])
+    with pytest.raises(
+        UserError, match=r"m\.jsonl: has no utterance that can be trained on: .*cannot be written"
+    ):
+        load(load_recipe(recipe_file, [f"data.train=[{{manifest: {manifest}}}]"]))
 
 
 def test_the_reasons_are_those_of_the_manifest_that_is_named(
     recipe_file: Path, clips: Path, tmp_path: Path
 ) -> None:
     some = write(tmp_path / "some.jsonl", [*entries(clips), entries(clips)[0] | {"id": "mute", "text": ""}])
-    none = write(tmp_path / "none.jsonl", [])
+    none = write(tmp_path / "none.jsonl", [entries(clips)[0] | {"text": "ÄÖ"}])
     sources = f"data.train=[{{manifest: {some}}}, {{manifest: {none}}}]"
-    with pytest.raises(UserError, match=r"none\.jsonl: .*: it is empty$"):
+    with pytest.raises(UserError, match=r"none\.jsonl: .*: left out 1: cannot be written in characters"):
         load(load_recipe(recipe_file, [sources]))
     both = load_recipe(recipe_file, [sources.replace(str(none), str(some))])
     assert load(both).dropped.ids == {"no text": ["mute", "mute"]}
