@@ -225,6 +225,11 @@ def _plain(value: object) -> str:
 def _tell(table: "NGramTable", output: Path) -> None:
     counts = " + ".join(f"{count:,}" for count in table.counts)
     sys.stderr.write(f"{output}: {table.unit}, order {table.order}, {counts} n-grams\n")
+    tokens, unknown = (table.provenance.get(key, 0) for key in ("tokens", "unknown_tokens"))
+    if unknown and isinstance(unknown, int) and isinstance(tokens, int):
+        sys.stderr.write(
+            f"note: {unknown:,} of the text's {tokens:,} {table.unit} are not in the vocabulary\n"
+        )
     substituted = table.provenance.get("substituted_discounts")
     if substituted:
         sys.stderr.write(

@@ -33,12 +33,17 @@ def build_table(
         report: Is told the progress.
 
     Raises:
-        UserError: as the functions named here, or temporary files cannot be written.
+        UserError: as the functions named here, no word is in the vocabulary, or temporary files cannot be
+            written.
     """
     thresholds = check_prune(prune, order)
     try:
         with tempfile.TemporaryDirectory(prefix="asr-lm-", dir=temporary) as folder:
             corpus = read_corpus(paths, Path(folder), unit, vocabulary, report)
+            tokens, unknown = int(corpus.counts.sum()) - 2 * corpus.sentences, int(corpus.counts[UNKNOWN_ID])
+            if unknown == tokens:
+                names = ", ".join(str(path) for path in paths)
+                raise UserError(f"{names}: the vocabulary has no word of the text; is its case the same?")
             estimated = estimate(count_ngrams(corpus, order, Path(folder), report), thresholds, report)
     except OSError as error:
         # Those of the texts are told apart where they are read.
@@ -49,8 +54,8 @@ def build_table(
     provenance: dict[str, object] = {
         "text": [Path(path).name for path in paths],
         "sentences": corpus.sentences,
-        "tokens": int(corpus.counts.sum()) - 2 * corpus.sentences,
-        "unknown_tokens": int(corpus.counts[UNKNOWN_ID]),
+        "tokens": tokens,
+        "unknown_tokens": unknown,
         "prune": thresholds,
         "discounts": [[round(value, 6) for value in row] for row in estimated.discounts],
         "substituted_discounts": estimated.substituted,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,17 @@ def test_a_text_that_cannot_be_measured_is_named(run_asr: Run, text: Path, tmp_p
     ran = run_asr("lm", "perplexity", tmp_path / "lm", text, tmp_path / "wide.txt")
     assert ran.stderr.startswith(f"asr: {tmp_path}/wide.txt: the text is not UTF-8")
     assert f"asr: {text}: no language model here" in run_asr("lm", "info", text).stderr
+
+
+def test_words_outside_the_vocabulary_are_counted_and_must_not_be_all(
+    run_asr: Run, text: Path, tmp_path: Path
+) -> None:
+    ran = run_asr("lm", "build", text, "-o", tmp_path / "lm", "--vocabulary", 2)
+    assert re.search(r"^note: [\d,]+ of the text's [\d,]+ words are not in the vocabulary$", ran.stderr, re.M)
+    (tmp_path / "words.txt").write_text(text.read_text().lower().replace(" ", "\n"))
+    ran = run_asr("lm", "build", text, "-o", tmp_path / "none", "--vocabulary", tmp_path / "words.txt")
+    assert (ran.status, "is its case the same?" in ran.stderr) == (1, True)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_model_among_texts_is_refused(run_asr: Run, text: Path, tmp_path: Path) -> None:
