@@ -86,6 +86,8 @@ def test_environment_variables_are_filled_in_and_a_missing_one_is_named(
         ("augment.noise.alone=-1", "augment.noise.alone: -1"),
         ("augment.noise={babble: 0.6, music: 0.5}", "augment.noise: babble and music are shares"),
         ("loss.consistency=-1", "loss.consistency: -1"),
+        ("augment.noise.manifest=a", "augment.noise.manifest: has no effect while augment.noise.probability"),
+        ("loss.word_errors.model=en", "no effect while loss.word_errors.weight is 0"),
         ("loss.word_errors.posterior_scale=0", "loss.word_errors.posterior_scale: 0"),
         ("data.train=[]", "data.train must list at least one manifest"),
         ("data.train=[{share: 1}]", "data.train must list at least one manifest"),
