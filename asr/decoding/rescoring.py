@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import check_range
+from asr.lm.table import END
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
@@ -47,48 +48,51 @@ class RescoringConfig:
 
 @dataclass(frozen=True)
 class WordScores:
-    """What both models say of the words of a sentence and its end, float64 ``(words + 1,)`` each.
+    """What both models say of the words of an n-best list, sentence after sentence, each with its end.
 
     Attributes:
-        recurrent, ngram: Natural log-probabilities.
-        known: Whether the recurrent model has the word.
+        recurrent, ngram: Natural log-probabilities, float64 ``(words,)``.
+        known: Whether the recurrent model has the word, ``(words,)``.
+        begins: Where each sentence begins, int64 ``(sentences,)``.
     """
 
     recurrent: NDArray[np.float64]
     ngram: NDArray[np.float64]
     known: NDArray[np.bool_]
+    begins: NDArray[np.int64]
 
-    def mixed(self, mix: float) -> float:
-        """Log-probability of the sentence with such a share of the recurrent model."""
+    def mixed(self, mix: float) -> NDArray[np.float64]:
+        """Log-probability of each sentence ``(sentences,)`` with such a share of the recurrent model."""
         shares = np.log(max(mix, 1e-30)), np.log(max(1 - mix, 1e-30))
         both = np.logaddexp(shares[0] + self.recurrent, shares[1] + self.ngram)
-        return float(np.where(self.known, both, self.ngram).sum())
+        return self._sums(np.where(self.known, both, self.ngram))
+
+    def searched(self) -> NDArray[np.float64]:
+        """Log-probability of each sentence ``(sentences,)`` by the n-gram alone."""
+        return self._sums(self.ngram)
+
+    def _sums(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.add.reduceat(scores, self.begins) if len(self.begins) else np.zeros(0)
 
 
 def score_words(
     nbests: Sequence[Sequence[str]], rnn: "RNNLM", ngram: "NGram", context: int = 0
-) -> list[list[WordScores]]:
+) -> list[WordScores]:
     """Ask both models about each text of several n-best lists, the recurrent one about all at once."""
     lists = [[text.split() for text in nbest] for nbest in nbests]
     return [
-        [
-            WordScores(
-                recurrent.astype(np.float64),
-                ngram.word_scores(words).astype(np.float64),
-                np.array([word in rnn.word_ids for word in words] + [True]),
-            )
-            for words, recurrent in zip(sentences, scores, strict=True)
-        ]
+        WordScores(
+            np.concatenate([*scores, np.zeros(0)], dtype=np.float64),
+            ngram.scores_of(sentences).astype(np.float64),
+            np.array([word in rnn.word_ids for words in sentences for word in (*words, END)], bool),
+            np.cumsum([0, *(len(words) + 1 for words in sentences)], dtype=np.int64)[:-1],
+        )
         for sentences, scores in zip(lists, rnn.nbest_scores(lists, context), strict=True)
     ]
 
 
 def rescore(
-    scores: Sequence[float],
-    words: Sequence[WordScores],
-    searched_weight: float,
-    mix: float,
-    lm_scale: float = 1.0,
+    scores: Sequence[float], words: WordScores, searched_weight: float, mix: float, lm_scale: float = 1.0
 ) -> list[float]:
     """Put the interpolation of both models in the place of the n-gram.
 
@@ -101,10 +105,8 @@ def rescore(
         mix: Share of the recurrent model in the probability of a word.
         lm_scale: Weight of the interpolation, as a multiple of ``searched_weight``.
     """
-    return [
-        score + searched_weight * (lm_scale * each.mixed(mix) - float(each.ngram.sum()))
-        for score, each in zip(scores, words, strict=True)
-    ]
+    change = searched_weight * (lm_scale * words.mixed(mix) - words.searched())
+    return (np.asarray(scores, np.float64) + change).tolist()
 
 
 class Rescorer:

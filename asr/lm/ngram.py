@@ -100,8 +100,20 @@ class NGram:
 
     def word_scores(self, words: Sequence[str]) -> NDArray[np.float32]:
         """Natural log-probabilities of a sentence's words and its end: float32 (len(words) + 1,)."""
-        ids = np.append(self.ids(words), np.uint32(END_ID))
-        return query.score_words(self.arrays, self.begin_state, self.begin_state, BEGIN_ID, ids)
+        return self.scores_of([words])
+
+    def scores_of(self, sentences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """As :meth:`word_scores`, of several sentences one after the other."""
+        known = self.word_ids
+        ids = [
+            number
+            for words in sentences
+            for number in (BEGIN_ID, *(known.get(word, UNKNOWN_ID) for word in words), END_ID)
+        ]
+        state, words = self.begin_state, np.array(ids, dtype=np.uint32)
+        scores = query.score_words(self.arrays, state, state, BEGIN_ID, words)
+        begins = np.cumsum([0, *(len(words) + 2 for words in sentences)], dtype=np.int64)[:-1]
+        return np.delete(scores, begins)
 
     def sentence_score(self, words: Sequence[str]) -> float:
         """Natural log-probability of a sentence, its end included."""

@@ -19,11 +19,14 @@ class Fixed:
 
     def __init__(self, scores: dict[str, float]) -> None:
         self.scores = scores
-        self.word_ids = {word: number for number, word in enumerate(scores)}
+        self.word_ids = {word: number for number, word in enumerate([*scores, "</s>"])}
         self.contexts: list[int] = []
 
     def word_scores(self, words: list[str]) -> np.ndarray:
         return np.array([self.scores.get(word, -9.0) for word in words] + [-1.0], dtype=np.float32)
+
+    def scores_of(self, sentences: list[list[str]]) -> np.ndarray:
+        return np.concatenate([self.word_scores(words) for words in sentences] or [np.zeros(0, np.float32)])
 
     def nbest_scores(self, nbests: list[list[list[str]]], context: int) -> list[list[np.ndarray]]:
         self.contexts.append(context)
