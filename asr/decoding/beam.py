@@ -108,12 +108,8 @@ class BeamDecoder:
         """As :meth:`decode`, but the words of each reading are looked up when it is asked for."""
         result = SearchResult._make(search(*self._model, self._prepared(emissions)))
         found: dict[str, Reading] = {}
-        lowest = -math.inf
-        for reading in islice(readings(result), self.config.nbest * _READINGS_PER_HYPOTHESIS):
-            if not found:
-                lowest = reading.score - self.config.nbest_threshold
-            if reading.score < lowest:
-                break
+        within = self.config.nbest_threshold
+        for reading in islice(readings(result, within), self.config.nbest * _READINGS_PER_HYPOTHESIS):
             found.setdefault(self._text(reading, result), reading)
             if len(found) == self.config.nbest:
                 break
@@ -166,7 +162,8 @@ class BeamDecoder:
         if UNKNOWN_END in symbols:  # a word that the lexicon lacks: its tokens spell it
             unsure = [1.0] * len(alignment.tokens)
             return " ".join(word.text for word in self._lexicon_words(alignment, unsure, result))
-        return " ".join(self.words[symbol] for symbol in symbols if symbol < len(self.words))
+        words, count = self.words, len(self.words)
+        return " ".join([words[symbol] for symbol in symbols if symbol < count])
 
     def _hypothesis(
         self, text: str, reading: Reading, result: SearchResult, sureness: NDArray[np.float64]

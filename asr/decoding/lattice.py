@@ -5,6 +5,7 @@ whoever went through the winner could as well have gone through the loser, at th
 """
 
 import heapq
+import math
 from collections.abc import Iterator
 from itertools import count
 from typing import NamedTuple
@@ -79,10 +80,14 @@ def no_alignment() -> Alignment:
     return Alignment(*(np.empty(0, np.int32) for _ in Alignment._fields))
 
 
-def readings(result: SearchResult) -> Iterator[Reading]:
-    """All readings of the lattice, best first; some differ in their alignment only.
+def readings(result: SearchResult, within: float = math.inf) -> Iterator[Reading]:
+    """The readings of the lattice, best first; some differ in their alignment only.
 
     The score of a reading that gave way on its way is estimated: as far behind as it was when it did.
+
+    Args:
+        result: What the search found.
+        within: How far behind the best one a reading may be.
     """
     order = count()
     nothing = no_alignment()
@@ -94,23 +99,25 @@ def readings(result: SearchResult) -> Iterator[Reading]:
     ]
     heapq.heapify(waiting)
     by_winner: NDArray | None = None
+    highest = waiting[0][0] + within if waiting else within
     while waiting:
         cost, _, trace, winner, position = heapq.heappop(waiting)
+        if cost > highest:
+            return
         *fields, length = _spliced(result.traces, trace, winner, position)
         reading = Alignment(*fields)
         yield Reading(-cost, reading)
         # Whoever wants the best reading only is spared this.
         if by_winner is None:
             by_winner = result.links[np.argsort(result.links["winner"], kind="stable")]
-        places, differences, losers = _gave_way(by_winner, reading.records, reading.frames, length)
-        found = zip(places.tolist(), differences.tolist(), losers.tolist(), strict=True)
-        for place, difference, loser in found:
+        told = _gave_way(by_winner, reading.records, reading.frames, length, cost - highest)
+        for place, difference, loser in zip(*(each.tolist() for each in told), strict=True):
             heapq.heappush(waiting, (cost - difference, next(order), loser, reading, place))
 
 
 @njit(cache=True, nogil=True)
 def _gave_way(
-    by_winner: NDArray, records: NDArray[np.int32], frames: NDArray[np.int32], length: int
+    by_winner: NDArray, records: NDArray[np.int32], frames: NDArray[np.int32], length: int, lowest: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
     """What gave way to the first tokens of a reading: after how many of them, how far behind, record.
 
@@ -118,6 +125,7 @@ def _gave_way(
         by_winner: Links in the order of their winners.
         records, frames: Of all of the reading's tokens.
         length: How many tokens it has for itself.
+        lowest: How far behind is no longer told: a number below 0.
     """
     winners = by_winner["winner"]
     own = np.zeros(length + 1, np.int32)
@@ -131,7 +139,7 @@ def _gave_way(
         # Others gave way to this reading while it waited: between one token and the next.
         following = frames[place] if place < len(frames) else _NO_FRAME
         for link in range(first[place], last[place]):
-            if by_winner[link].frame < following:
+            if by_winner[link].frame < following and by_winner[link].difference >= lowest:
                 places[count] = place
                 differences[count], losers[count] = by_winner[link].difference, by_winner[link].loser
                 count += 1
