@@ -157,7 +157,7 @@ class Transcriber:
             for key, value in vars(self.options).items()
             if value is not None and key != "settings"
         }
-        decoding = {"decoder": "greedy"} | self.model.config.decoding | (self.options.settings or {}) | given
+        decoding = {"decoder": "greedy"} | self.model.config.decoding | self.options.settings | given
         return {
             "asr": __version__,
             "model": {

@@ -125,7 +125,7 @@ class Tuner:
         self.settings |= {
             "head": self.head,
             "decoder": "beam",
-            **(self._given.settings or {}),
+            **self._given.settings,
             **_UNCALIBRATED,
         }
         self._network.config.decoding = self.settings

@@ -184,12 +184,12 @@ def _beam_search(
     folder: Path, model: "AcousticModel", options: DecodingOptions, config: BeamConfig
 ) -> Decoder:
     build, defaults = decoder_builder(folder, model, options), model.config.decoding
-    if "lm_weight" in (options.settings or {}) and _resource(options.lm, folder / "lm") is None:
+    if "lm_weight" in options.settings and _resource(options.lm, folder / "lm") is None:
         raise UserError("--lm-weight: needs a language model; give --lm")
     rescorer = load_rescorer(folder, defaults, options, config.lm_weight)
     searched = config if rescorer is None else config_for_rescoring(config, rescoring_config(defaults))
     search = build(searched)
-    if "word_score" in (options.settings or {}) and not search.words:
+    if "word_score" in options.settings and not search.words:
         raise UserError("--word-score: needs words, of a language model or a lexicon; give one")
     return BeamSearch(search) if rescorer is None else RescoredBeamSearch(search, rescorer, config.nbest)
 
@@ -278,7 +278,7 @@ def _refuse_beam_options(options: DecodingOptions) -> None:
         "--rescore": options.rescore not in (None, NONE),
         "--nbest": options.nbest not in (None, 1),
         "--pause": options.pause is not None,
-        **{f"--{key.replace('_', '-')}": True for key in options.settings or {}},
+        **{f"--{key.replace('_', '-')}": True for key in options.settings},
     }
     unused = [flag for flag, present in given.items() if present]
     if unused:

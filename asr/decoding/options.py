@@ -1,6 +1,6 @@
 """What a user may say about decoding, and what decodes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,7 +38,7 @@ class DecodingOptions:
     nbest: int | None = None
     pause: float | None = None
     speech_gate: bool | None = None
-    settings: dict[str, Any] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class Decoder(Protocol):

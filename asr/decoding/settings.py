@@ -58,7 +58,7 @@ def beam_config(decoding: Mapping[str, Any], options: DecodingOptions | None = N
     given = {key: value for key, value in decoding.items() if key in _OF_THE_SEARCH}
     config = _typed(BeamConfig, given, "decoding")
     if options is not None:
-        config = replace(config, **(options.settings or {}))
+        config = replace(config, **options.settings)
         if options.nbest is not None:
             config = replace(config, nbest=options.nbest)
     config.check()

@@ -50,7 +50,7 @@ def train(
     if not resume:
         refuse_second_run(folder)
     if is_first_here():
-        _look_ahead(recipe, pretraining)
+        _check_data(recipe, pretraining)
     if is_first():
         path = folder / "recipe.yaml"
         if resume:
@@ -77,7 +77,7 @@ def _compare(path: Path, recipe: Recipe, say: Callable[[str], None]) -> None:
         say(f"{key}: {now} (was {before})")
 
 
-def _look_ahead(recipe: Recipe, pretraining: bool) -> None:
+def _check_data(recipe: Recipe, pretraining: bool) -> None:
     """Mistakes in the data, and the decoding of the audio, come before any process is started."""
     model = build_forecaster(recipe) if pretraining else build_model(recipe)
     if recipe.training.init_from:
