@@ -156,7 +156,8 @@ class Stream:
         self._rate = transcriber.sample_rate if sample_rate is None else sample_rate
         check_rate(self._rate)
         self._resampler = Resampler(self._rate, transcriber.sample_rate)
-        self.partial_latency = self._emissions.chunk * self._shift
+        # Each of the blocks waits for the frame that follows.
+        self.partial_latency = (self._emissions.chunk + model.config.encoder.blocks) * self._shift
         self.latency = self.partial_latency + self._emissions.look_ahead * self._shift
         self.pause = pause
         self._pause_frames = max(round(pause / self._shift), 2)

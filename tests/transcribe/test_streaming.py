@@ -13,6 +13,7 @@ from asr.encoder import CELLS
 from asr.errors import UserError
 from asr.frontend import Frontend, FrontendConfig
 from asr.frontend_stream import FrontendStream
+from asr.model import save_network
 from asr.streaming import EmissionStream, Stream
 from asr.transcriber import Transcriber, load_model
 
@@ -89,6 +90,18 @@ def test_a_one_directional_model_gives_the_emissions_of_the_whole_recording(
     waveform = noise(2.7)
     streamed = emissions(model, waveform, 0.0, [3000, 1, 7777])
     torch.testing.assert_close(streamed, offline(model, waveform), atol=1e-5, rtol=0)
+
+
+def test_blocks_of_the_subsampling_wait_for_the_frames_behind(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(frontend={"cmvn": "fixed"}, bidirectional=False, blocks=2)
+    for name, parameter in model.named_parameters():
+        if "narrow" in name:
+            torch.nn.init.normal_(parameter)
+    waveform = noise(2.7)
+    streamed = emissions(model, waveform, 0.0, [3000, 1, 7777])
+    torch.testing.assert_close(streamed, offline(model, waveform), atol=1e-5, rtol=0)
+    save_network(tmp_path, model)
+    assert load_model(tmp_path).stream().latency == pytest.approx(0.4 + 2 * 0.04)
 
 
 @pytest.mark.parametrize("cell", CELLS)
