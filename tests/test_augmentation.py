@@ -253,7 +253,7 @@ def test_a_manifest_without_sounds_is_named(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
     with pytest.raises(UserError, match=r"empty\.jsonl: holds no sounds, or empty ones"):
         vary(tone(440), noise=NoiseConfig(probability=1, manifest=str(tmp_path / "empty.jsonl")))
-    with pytest.raises(UserError, match=r"sounds\.jsonl: holds no sounds"):
+    with pytest.raises(UserError, match=r"sounds\.jsonl: no utterances in this manifest"):
         vary(tone(440), noise=NoiseConfig(probability=1, manifest=str(tmp_path / "sounds.jsonl")))
 
 

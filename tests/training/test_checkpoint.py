@@ -45,7 +45,8 @@ def test_of_damaged_ones_the_newest_whole_one_is_found(tmp_path: Path) -> None:
     (tmp_path / "run" / "step-000000002" / "tensors.safetensors").unlink()
     assert newest(tmp_path / "run") == 1
     (tmp_path / "run" / "step-000000001" / "state.json").write_bytes(b"")
-    assert newest(tmp_path / "run") is None
+    with pytest.raises(UserError, match="step-000000004: this checkpoint cannot be read"):
+        newest(tmp_path / "run")
 
 
 @pytest.mark.parametrize("existing", [None, 6, 7])
