@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.errors import UserError
+from asr.errors import UserError, check_range
 from asr.frontend import valid_frames
 from asr.subsampling import STRIDES, build_subsampling
 
@@ -79,15 +79,10 @@ class EncoderConfig:
             if getattr(self, key) not in allowed:
                 names = ", ".join(str(choice) for choice in allowed)
                 raise UserError(f"encoder.{key}: {getattr(self, key)!r} is not one of {names}")
-        for key, lowest in (
-            ("layers", 1),
-            ("hidden_size", 1),
-            ("channels", 1),
-            ("projection", 0),
-            ("blocks", 0),
-        ):
-            if getattr(self, key) < lowest:
-                raise UserError(f"encoder.{key}: {getattr(self, key)} must be at least {lowest}")
+        for key in ("layers", "hidden_size", "channels"):
+            check_range(f"encoder.{key}", getattr(self, key), 1)
+        for key in ("projection", "blocks"):
+            check_range(f"encoder.{key}", getattr(self, key), 0)
         if self.blocks and self.subsampling == "stack":
             raise UserError("encoder.blocks: frame stacking has no convolutions for blocks to follow")
         for key in ("dropout", "recurrent_dropout"):

@@ -47,6 +47,7 @@ def export(
         check_folder_writable(output)
     folder = find_model(model)
     network = load_network(folder)
+    # Greedy decoding would prefer a head that writes words; without --head it is the model's default.
     graph = export_onnx(network, choose_head(network, DecodingOptions("beam", head)), int8, source)
     name = f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
     path = output if names_file else output / name

@@ -15,7 +15,7 @@ from asr.files import atomic_write
 from asr.lm import query
 from asr.lm.quantization import codebook, encode
 from asr.lm.query import EMPTY_STATE, NGramArrays
-from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable, check_vocabulary
+from asr.lm.table import BEGIN, BEGIN_ID, END, SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable, check_vocabulary
 
 _FORMAT = 1
 _NPY_HEADER = 128
@@ -104,14 +104,8 @@ class NGram:
 
     def scores_of(self, sentences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """As :meth:`word_scores`, of several sentences one after the other."""
-        known = self.word_ids
-        ids = [
-            number
-            for words in sentences
-            for number in (BEGIN_ID, *(known.get(word, UNKNOWN_ID) for word in words), END_ID)
-        ]
-        state, words = self.begin_state, np.array(ids, dtype=np.uint32)
-        scores = query.score_words(self.arrays, state, state, BEGIN_ID, words)
+        ids = self.ids([word for words in sentences for word in (BEGIN, *words, END)])
+        scores = query.score_words(self.arrays, self.begin_state, self.begin_state, BEGIN_ID, ids)
         begins = np.cumsum([0, *(len(words) + 2 for words in sentences)], dtype=np.int64)[:-1]
         return np.delete(scores, begins)
 

@@ -30,6 +30,7 @@ from asr.lm.prefix_tree import PrefixTree
 from asr.lm.table import BEGIN_ID, END_ID, SPECIAL_WORDS, UNKNOWN_ID
 from asr.lm.text import PathLike, read_lines
 from asr.packing import pack, unpack
+from asr.padding import padded
 
 _ASKED = 1024  # beginnings whose next words are asked for at once
 # Beginnings heard together. In floating point always so many, with unused ones among them, since for other
@@ -224,8 +225,8 @@ def _log_probability(hidden: Tensor, layer: nn.Linear, chosen: Tensor) -> Tensor
 def pad_sentences(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Ids of sentences to ``(batch, longest)`` and the number of words to predict in each ``(batch,)``."""
     rows = [torch.tensor(sentence, dtype=torch.int64) for sentence in sentences]
-    lengths = torch.tensor([len(row) - 1 for row in rows])
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
+    batch, lengths = padded(rows)
+    return batch, lengths - 1
 
 
 def measure_rnn_perplexity(model: RNNLM, paths: Sequence[PathLike]) -> Perplexity:

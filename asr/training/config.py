@@ -277,14 +277,14 @@ def _check(recipe: Recipe) -> None:
     if recipe.loss.consistency and recipe.augment.spec_augment.time_warp:
         raise UserError("loss.consistency: views warped in time cannot agree; set time_warp to 0")
     noise, rooms, word_errors = recipe.augment.noise, recipe.augment.reverberation, recipe.loss.word_errors
-    for key, given, used in (
-        ("augment.noise.manifest", noise.manifest, noise.probability or noise.alone),
-        ("augment.reverberation.manifest", rooms.manifest, rooms.probability),
-        ("loss.word_errors.model", word_errors.model, word_errors.weight),
+    is_noisy = noise.probability or noise.alone
+    for section, given, amount, useless in (
+        ("augment.noise", "manifest", "probability", noise.manifest and not is_noisy),
+        ("augment.reverberation", "manifest", "probability", rooms.manifest and not rooms.probability),
+        ("loss.word_errors", "model", "weight", word_errors.model and not word_errors.weight),
     ):
-        if given and not used:
-            beside = "weight" if key.startswith("loss") else "probability"
-            raise UserError(f"{key}: has no effect while {key.rpartition('.')[0]}.{beside} is 0")
+        if useless:
+            raise UserError(f"{section}.{given}: has no effect while {section}.{amount} is 0")
     if recipe.loss.word_errors.weight and not recipe.loss.word_errors.model:
         raise UserError("loss.word_errors.model: name a model directory with a language model and a lexicon")
     check_settings(recipe.decoding, recipe.all_heads())
