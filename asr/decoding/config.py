@@ -15,6 +15,10 @@ class BeamConfig:
         beam_threshold: A prefix this far below the best is dropped.
         token_threshold: In each frame, tokens this far below the likeliest are not tried.
         max_tokens: At most so many tokens are tried in a frame; 0 for no limit.
+        expected_gain: Added to prefixes inside a word: what the words before are expected to bring over the
+            unigram, with which they are scored until the word is complete.
+        most_gain: So much more than its unigram, at most, is a word taken to score when it is asked whether
+            it may reach the beam; only then the language model is. Infinite: as the model's n-grams allow.
         lm_weight: Factor of the language model's log-probability.
         word_score: Added for every word.
         unknown_score: Added for every word that the language model does not know.
@@ -37,6 +41,8 @@ class BeamConfig:
     beam_threshold: float = 15.0
     token_threshold: float = 12.0
     max_tokens: int = 0
+    expected_gain: float = 0.0
+    most_gain: float = math.inf
     lm_weight: float = 1.0
     word_score: float = 0.0
     unknown_score: float = 0.0
@@ -55,7 +61,7 @@ class BeamConfig:
 
     def check(self) -> None:
         """Raise :class:`UserError` naming the first setting that makes no sense."""
-        thresholds = ("beam_threshold", "token_threshold", "nbest_threshold")
+        thresholds = ("beam_threshold", "token_threshold", "nbest_threshold", "most_gain")
         for field in fields(self):
             value = getattr(self, field.name)
             is_number = not isinstance(value, float) or math.isfinite(value)

@@ -1,5 +1,6 @@
 """Lexicon, language models and hotwords made ready for the search."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 
@@ -193,7 +194,7 @@ def _look_ahead(
     """For every node the best that a word below it adds to a score by itself: float32 (nodes)."""
     scores = np.zeros(len(trie.words))
     if lm is not None:
-        scores += config.lm_weight * lm.unigram_scores(lm_ids)
+        scores += config.lm_weight * lm.unigram_scores(lm_ids) + config.expected_gain
         scores[lm_ids == UNKNOWN_ID] += config.unknown_score
     if trie.words:
         first = edges[: states[1]["first_edge"]]
@@ -205,10 +206,13 @@ def _look_ahead(
 def _most_gained_by_words(
     config: BeamConfig, lm: NGram | None, lm_ids: NDArray[np.int32], states: NDArray
 ) -> NDArray[np.float64]:
-    """For every word the most that it can add to a score in any context: float64 (words)."""
+    """For every word the most that it can add to a score, or is taken to: float64 (words)."""
     gained = np.full(len(lm_ids), config.word_score + _most_of_hotwords(states) + _ROUNDING)
     if lm is not None:
-        gained += config.lm_weight * lm.highest_scores()[lm_ids]
+        if config.most_gain == math.inf:
+            gained += config.lm_weight * lm.highest_scores()[lm_ids]
+        else:
+            gained += config.lm_weight * lm.unigram_scores(lm_ids) + config.most_gain
         gained[lm_ids == UNKNOWN_ID] += config.unknown_score
     return gained
 

@@ -110,7 +110,7 @@ def test_lexicon_of_characters(lm, seed, frames, summing, with_lm):
     words = ["A", "AB", "BA", "BB", "B"]
     config = BeamConfig(
         **EXHAUSTIVE, recombine=False, nbest=8, sum_alignments=summing, lm_weight=0.9, word_score=0.4,
-        unknown_score=-0.3,
+        unknown_score=-0.3, expected_gain=1.5,
     )  # fmt: skip
 
     def score(words):
@@ -186,8 +186,9 @@ HOMOPHONES = [
 def test_phones_with_homophones_and_several_pronunciations(lm, seed, frames, summing, with_lm):
     emissions = random_emissions(seed, frames)
     config = BeamConfig(
-        **EXHAUSTIVE, recombine=False, nbest=8, sum_alignments=summing, lm_weight=0.9, word_score=0.4
-    )
+        **EXHAUSTIVE, recombine=False, nbest=8, sum_alignments=summing, lm_weight=0.9, word_score=0.4,
+        expected_gain=2.0, most_gain=1.0,
+    )  # fmt: skip
     hotwords = {"AB": 1.0, "A BA": 1.5}
 
     def score(words):
@@ -206,6 +207,36 @@ def test_phones_with_homophones_and_several_pronunciations(lm, seed, frames, sum
         lexicon=LexiconTrie.build(HOMOPHONES, PHONES.tokens),
     )  # fmt: skip
     assert_same(decoder.decode(emissions), expected)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "refused", "admitted"),
+    [
+        (("T",), {"most_gain": 1.0}, {"most_gain": math.inf}),
+        (("T", "K"), {"expected_gain": 0.0}, {"expected_gain": 10.0}),
+    ],
+    ids=["most_gain", "expected_gain"],
+)
+def test_how_much_a_rare_word_may_gain_from_the_words_before(tmp_path, spelling, refused, admitted):
+    """B is as good as never said, but behind A."""
+    (tmp_path / "rare.arpa").write_text(
+        "\\data\\\nngram 1=5\nngram 2=1\n\n\\1-grams:\n-1\t<unk>\t0\n-99\t<s>\t0\n-1\t</s>\t0\n"
+        "-0.1\tA\t0\n-6\tB\t0\n\n\\2-grams:\n-0.1\tA B\n\n\\end\\\n"
+    )
+    rare = read_arpa(tmp_path / "rare.arpa")
+    lexicon = LexiconTrie.build([("A", ("P",)), ("B", spelling)], PHONES.tokens)
+    said = [PHONES.tokens.index(phone) for phone in ("P", *spelling)]
+    emissions = np.full((2 * len(said), 4), np.log(0.05), dtype=np.float32)
+    emissions[range(0, 2 * len(said), 2), said] = np.log(0.85)
+    emissions[1::2, 0] = np.log(0.85)
+
+    def text(wishes):
+        return BeamDecoder(PHONES, BeamConfig(beam_threshold=9.0, **wishes), lm=rare, lexicon=lexicon).decode(
+            emissions
+        )[0].text
+
+    assert text(refused) != "A B"
+    assert text(admitted) == "A B"
 
 
 @few_examples
