@@ -22,6 +22,7 @@ from asr.encoder import Encoder, EncoderConfig, State, layer_norm, linear
 from asr.errors import UserError
 from asr.files import atomic_write, is_file, is_folder
 from asr.frontend import Frontend, FrontendConfig
+from asr.packing import pack, unpack
 from asr.precision import precision_name
 from asr.tokenizer import (
     PHONES,
@@ -261,7 +262,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
 
 
 def load_network(name: str | os.PathLike[str]) -> Model:
-    """Read the network of a model directory; weights stored as fp16 or bf16 become float32.
+    """Read the network of a model directory; its weights become float32.
 
     Raises:
         UserError: a file is missing or does not fit the others.
@@ -272,18 +273,17 @@ def load_network(name: str | os.PathLike[str]) -> Model:
     # Random weights that are replaced at once would take longer than reading the real ones.
     model = Model(config, tokenizers, device="meta")
     try:
-        weights = load_file(path / WEIGHTS)
-    except (SafetensorError, OSError) as error:
+        weights = unpack(load_file(path / WEIGHTS))
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{path / WEIGHTS}: damaged, or not safetensors ({_first_line(error)})") from error
     parameters = dict(model.named_parameters())
     for key, parameter in parameters.items():
-        stored = weights.get(key)
-        if stored is None or stored.shape != parameter.shape:
-            found = "is missing" if stored is None else f"has the shape {tuple(stored.shape)}"
+        weight = weights.get(key)
+        if weight is None or weight.shape != parameter.shape:
+            found = "is missing" if weight is None else f"has the shape {tuple(weight.shape)}"
             raise UserError(
                 f"{path / WEIGHTS}: {key} {found}; {CONFIG} and the tokens say {tuple(parameter.shape)}"
             )
-        weights[key] = stored.float()
     if unknown := weights.keys() - parameters.keys():
         raise UserError(f"{path / WEIGHTS}: {min(unknown)} is no part of what {CONFIG} says")
     model.load_state_dict(weights, assign=True)
@@ -293,7 +293,7 @@ def load_network(name: str | os.PathLike[str]) -> Model:
 def save_network(
     path: str | os.PathLike[str],
     model: Model,
-    dtype: torch.dtype = torch.float32,
+    storage: str = "fp32",
     weights: dict[str, Tensor] | None = None,
 ) -> None:
     """Write the network's part of a model directory, the configuration last.
@@ -301,7 +301,7 @@ def save_network(
     Args:
         path: The directory; made where it is missing.
         model: Network, tokenizers, configuration.
-        dtype: Precision in which the weights are stored.
+        storage: How the weights are stored, one of :data:`asr.packing.STORAGES`.
         weights: Parameters by name to store in place of the model's own (an average, say).
     """
     folder = Path(path)
@@ -311,9 +311,8 @@ def save_network(
             with atomic_write(folder / _wordpiece_file(name), "wb") as stream:
                 stream.write(tokenizer.model_file.read_bytes())
     weights = weights or dict(model.named_parameters())
-    stored = {key: value.detach().to("cpu", dtype).contiguous() for key, value in weights.items()}
     with atomic_write(folder / WEIGHTS, "wb") as stream:
-        stream.write(save(stored))
+        stream.write(save(pack(weights.items(), storage)))
     write_config(folder, model.config)
 
 

@@ -85,9 +85,9 @@ def read_facts(name: str | os.PathLike[str]) -> ModelFacts:
 
 def _parameters(path: Path) -> tuple[dict[str, int], str]:
     """Number of weights by part, and their type, from the file's header."""
-    from math import prod
-
     from safetensors import SafetensorError, safe_open
+
+    from asr.packing import describe_stored
 
     parts: dict[str, int] = {}
     types: dict[str, None] = {}
@@ -96,8 +96,9 @@ def _parameters(path: Path) -> tuple[dict[str, int], str]:
             for key in weights.keys():  # noqa: SIM118 - no mapping
                 part = ".".join(key.split(".")[: 2 if key.startswith("heads.") else 1])
                 stored = weights.get_slice(key)
-                parts[part] = parts.get(part, 0) + prod(stored.get_shape())
-                types[str(stored.get_dtype())] = None
+                count, kind = describe_stored(key, str(stored.get_dtype()), stored.get_shape())
+                parts[part] = parts.get(part, 0) + count
+                types |= {kind: None} if kind else {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a model's weights ({error})") from error
     return parts, ", ".join(types)

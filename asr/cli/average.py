@@ -17,7 +17,9 @@ def average(
     last: Annotated[
         int | None, typer.Option("--last", min=1, help="Of a run: so many of the newest.")
     ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="Stored weights: fp32, fp16 or bf16.")] = "fp32",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="How weights are stored: fp32, fp16, bf16, int8, int6.")
+    ] = "fp32",
 ) -> None:
     """Average the weights of models of one network (of a run: all that it kept, or --best, --last)."""
     from asr.errors import UserError

@@ -146,7 +146,7 @@ def read_g2p_config(path: str | os.PathLike[str]) -> G2pConfig:
 def save_g2p(path: str | os.PathLike[str], model: G2p) -> None:
     """Write a model directory, weights in 8 bits (see :mod:`asr.packing`)."""
     with atomic_write(Path(path) / WEIGHTS, "wb") as stream:
-        stream.write(save(pack(model.named_parameters())))
+        stream.write(save(pack(model.named_parameters(), "int8")))
     with atomic_write(Path(path) / CONFIG) as stream:
         yaml.safe_dump(asdict(model.config), stream, sort_keys=False)
 

@@ -255,7 +255,7 @@ def measure_rnn_perplexity(model: RNNLM, paths: Sequence[PathLike]) -> Perplexit
 
 
 def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM) -> None:
-    """Write a model directory: configuration, vocabulary, weights in 8 bits (see :mod:`asr.packing`).
+    """Write a model directory: configuration, vocabulary, weights in 6 bits (see :mod:`asr.packing`).
 
     They change the perplexity in its fourth digit.
     """
@@ -264,7 +264,7 @@ def save_rnn_lm(folder: str | os.PathLike[str], model: RNNLM) -> None:
     with atomic_write(folder / WORDS) as stream:
         stream.writelines(f"{word}\n" for word in model.words)
     with atomic_write(folder / WEIGHTS, "wb") as stream:
-        stream.write(save(pack(model.named_parameters())))
+        stream.write(save(pack(model.named_parameters(), "int6")))
     with atomic_write(folder / CONFIG) as stream:
         yaml.safe_dump(asdict(model.config), stream, sort_keys=False)
 

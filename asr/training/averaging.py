@@ -4,13 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from asr.errors import UserError
 from asr.model import Model, find_model, load_network, save_network
+from asr.packing import STORAGES
 from asr.training.checkpoint import kept_models
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _OF_TRAINING = {"dropout", "recurrent_dropout"}
 
 
@@ -49,20 +47,20 @@ def _differences(one: Model, other: Model) -> Iterator[str]:
             yield name
 
 
-def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -> None:
+def average_models(sources: Sequence[Path], output: Path, storage: str = "fp32") -> None:
     """Write a model directory whose weights are the mean of those of ``sources``.
 
     Args:
         sources: Model directories of one network.
         output: Where to write.
-        dtype: ``fp32``, ``fp16`` or ``bf16``, for the stored weights.
+        storage: How the weights are stored, one of :data:`asr.packing.STORAGES`.
 
     Raises:
-        UserError: there are none, they are not of one shape, hear or say other things, the dtype is not
-            known, or ``output`` is one of them.
+        UserError: there are none, they are not of one shape, hear or say other things, the storage is
+            not known, or ``output`` is one of them.
     """
-    if dtype not in DTYPES:
-        raise UserError(f"--dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
+    if storage not in STORAGES:
+        raise UserError(f"--dtype: {storage!r} is not one of {', '.join(STORAGES)}")
     if not sources:
         raise UserError("nothing to average: name model directories, or a run folder")
     if output.resolve() in {find_model(source).resolve() for source in sources}:
@@ -83,4 +81,4 @@ def average_models(sources: Sequence[Path], output: Path, dtype: str = "fp32") -
         "average_of": [source.name for source in sources],
         "development": {},
     }
-    save_network(output, first, DTYPES[dtype], mean)
+    save_network(output, first, storage, mean)

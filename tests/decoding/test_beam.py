@@ -231,9 +231,11 @@ def test_how_much_a_rare_word_may_gain_from_the_words_before(tmp_path, spelling,
     emissions[1::2, 0] = np.log(0.85)
 
     def text(wishes):
-        return BeamDecoder(PHONES, BeamConfig(beam_threshold=9.0, **wishes), lm=rare, lexicon=lexicon).decode(
-            emissions
-        )[0].text
+        return (
+            BeamDecoder(PHONES, BeamConfig(beam_threshold=9.0, **wishes), lm=rare, lexicon=lexicon)
+            .decode(emissions)[0]
+            .text
+        )
 
     assert text(refused) != "A B"
     assert text(admitted) == "A B"
