@@ -217,15 +217,15 @@ class Aligner:
     def load(
         cls, name: str | os.PathLike[str], head: str | None = None, lexicon: Path | None = None
     ) -> "Aligner":
-        """Load a model directory, and for a phone head its ``lexicon.txt`` where none is given."""
-        from asr.lexicon import read_lexicon
+        """Load a model directory, and for a phone head its lexicon where none is given."""
+        from asr.lexicon import find_lexicon, read_lexicon
 
         folder = find_model(name)
         aligner = cls(load_network(folder), head)
         units = aligner.tokenizer.units
         if lexicon is not None and units != "phones":
             raise UserError(f"--lexicon: is for heads of phones, and {aligner.head} is one of {units}")
-        source = lexicon or folder / "lexicon.txt"
+        source = lexicon or find_lexicon(folder)
         if units == "phones" and (lexicon or source.is_file()):
             pronunciations: dict[str, list[Sequence[str]]] = {}
             for word, phones in read_lexicon(source):

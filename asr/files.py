@@ -1,16 +1,22 @@
 """Writing files so that a reader never sees half of one."""
 
 import errno
+import gzip
+import lzma
 import os
 import re
 import stat
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from asr.errors import UserError
+
+#: What reading compressed data raises where they are broken.
+BROKEN_DATA = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 # How Python holds bytes of a path that are no UTF-8.
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
@@ -46,6 +52,28 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def atomic_write_compressed(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """As :func:`atomic_write` for bytes, compressed where the name ends in ``.gz``."""
+    with atomic_write(path, "wb") as stream:
+        if Path(path).suffix != ".gz":
+            yield stream
+            return
+        # No name and time inside, so that equal contents give equal files.
+        with gzip.GzipFile("", "wb", compresslevel=9, fileobj=stream, mtime=0) as compressed:
+            yield compressed  # type: ignore[misc]
+
+
+def decompressed(raw: IO[bytes], path: str | os.PathLike[str]) -> IO[bytes] | gzip.GzipFile | lzma.LZMAFile:
+    """An open file's content, decompressed where its name ends in ``.gz`` or ``.xz``."""
+    suffix = Path(path).suffix
+    if suffix == ".gz":
+        return gzip.open(raw)
+    if suffix == ".xz":
+        return lzma.open(raw)
+    return raw
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,7 @@ from asr.decoding.phrases import PAUSE, Phrases, cut_at_pauses
 from asr.decoding.prior import mean_posterior
 from asr.decoding.settings import beam_config, config_for_rescoring, phrase_pause, rescoring_config
 from asr.errors import UserError
+from asr.lexicon import LEXICONS, find_lexicon
 from asr.lm.ngram import NGram
 from asr.lm.rnn import load_rnn_lm
 from asr.manifest import Utterance
@@ -87,7 +88,7 @@ class Tuner:
 
     def _check_parts(self) -> None:
         decoder_builder(self.folder, self._network, self._given)
-        own, default = self.folder / "lexicon.txt", self._network.default_head
+        own, default = find_lexicon(self.folder), self._network.default_head
         if self.head != default and self._given.lexicon is None and own.is_file():
             raise UserError(
                 f"{own}: is written in the tokens of head {default}, and there is one for the head that is "
@@ -191,10 +192,15 @@ class Tuner:
         Raises:
             UserError: it cannot be written.
         """
-        parts = {"lm": self._given.lm, "lexicon.txt": self._given.lexicon, "rescoring_lm": self._rescoring_lm}
+        plain, compressed = LEXICONS
+        lexicon = compressed if str(self._given.lexicon).endswith(".gz") else plain
+        parts = {"lm": self._given.lm, lexicon: self._given.lexicon, "rescoring_lm": self._rescoring_lm}
         for name, source in parts.items():
             if source is not None:
                 install(Path(source), self.folder / name)
+        if self._given.lexicon is not None:
+            other = plain if lexicon == compressed else compressed
+            (self.folder / other).unlink(missing_ok=True)
         write_prior(self.folder, self.head, self._prior)
         write_config(self.folder, self._network.config)
 

@@ -1,5 +1,6 @@
 """Lexicon files, dictionary files, rules of word formation, and the lexicon built of them."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from asr.errors import UserError
 from asr.lexicon import (
     WordRules,
     build_lexicon,
+    find_lexicon,
     read_dictionary,
     read_lexicon,
     read_words,
@@ -92,6 +94,21 @@ def test_a_broken_lexicon_is_named_by_line(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         read_lexicon(path)
     assert str(path) in str(error.value)
+
+
+def test_a_lexicon_whose_name_ends_in_gz_is_compressed(tmp_path):
+    entries = [("THE", phones("DH AH")), ("DON'T", phones("D OW N T"))]
+    write_lexicon(tmp_path / "lexicon.txt.gz", entries)
+    assert gzip.decompress((tmp_path / "lexicon.txt.gz").read_bytes()) == b"THE DH AH\nDON'T D OW N T\n"
+    assert read_lexicon(tmp_path / "lexicon.txt.gz") == entries
+    assert find_lexicon(tmp_path) == tmp_path / "lexicon.txt.gz"
+
+
+@pytest.mark.parametrize("content", [b"THE DH AH\n", gzip.compress(b"THE DH AH\n" * 99)[:-20]])
+def test_a_damaged_compressed_lexicon_is_one_line(tmp_path, content):
+    (tmp_path / "lexicon.txt.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"lexicon\.txt\.gz: cannot be read"):
+        read_lexicon(tmp_path / "lexicon.txt.gz")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def build(
         Path, typer.Option("--dictionary", help="Pronouncing dictionary, as CMUdict's cmudict.dict.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The lexicon to write; stdout without it.")
+        Path | None,
+        typer.Option("--output", "-o", help="The lexicon to write (compressed: FILE.gz); stdout without it."),
     ] = None,
     g2p: Annotated[
         str,

@@ -95,13 +95,14 @@ def decoder_builder(
     from asr.decoding.beam import BeamDecoder
     from asr.decoding.cache import load_lexicon_trie
     from asr.decoding.hotwords import read_hotwords
+    from asr.lexicon import find_lexicon
     from asr.lm.ngram import NGram
 
     head = choose_head(model, options)
     tokenizer = model.tokenizers[head]
     lm = _resource(options.lm, folder / "lm")
     # The directory's lexicon is written in the tokens of its default head.
-    own = folder / "lexicon.txt" if head == model.default_head else None
+    own = find_lexicon(folder) if head == model.default_head else None
     lexicon = _resource(options.lexicon, own)
     if tokenizer.units == "phones" and lexicon is None:
         raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")

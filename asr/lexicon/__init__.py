@@ -2,9 +2,11 @@
 
 from asr.lexicon.build import BuiltLexicon, Guess, build_lexicon, read_words
 from asr.lexicon.files import (
+    LEXICONS,
     PHONES,
     Dictionary,
     Pronunciation,
+    find_lexicon,
     format_lexicon,
     read_dictionary,
     read_lexicon,
@@ -13,6 +15,7 @@ from asr.lexicon.files import (
 from asr.lexicon.rules import WordRules
 
 __all__ = [
+    "LEXICONS",
     "PHONES",
     "BuiltLexicon",
     "Dictionary",
@@ -20,6 +23,7 @@ __all__ = [
     "Pronunciation",
     "WordRules",
     "build_lexicon",
+    "find_lexicon",
     "format_lexicon",
     "read_dictionary",
     "read_lexicon",

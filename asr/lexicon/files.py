@@ -2,23 +2,28 @@
 
 A lexicon line is ``WORD phone phone …``: upper-case word (A–Z and apostrophe), ARPAbet phones without
 stress digits; a word with several pronunciations has several lines, the most frequent first. A dictionary
-is CMUdict's own form: ``word(2)`` for the second pronunciation, stress digits, ``# comments``.
+is CMUdict's own form: ``word(2)`` for the second pronunciation, stress digits, ``# comments``. Files whose
+names end in ``.gz`` are compressed.
 """
 
 import os
 import re
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 
 from asr import tokenizer
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import BROKEN_DATA, atomic_write_compressed, decompressed, is_file
 
 Pronunciation = tuple[str, ...]
 Dictionary = dict[str, tuple[Pronunciation, ...]]
 
 #: The 39 phones of CMUdict (ARPAbet), stress left out.
 PHONES = frozenset(tokenizer.PHONES) - {tokenizer.BLANK}
+
+#: Names of a model directory's lexicon, of which it has one.
+LEXICONS = ("lexicon.txt", "lexicon.txt.gz")
 
 _STRESS = re.compile(r"(?<=[A-Z])[0-2]$")
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$")
@@ -53,8 +58,13 @@ def read_lexicon(path: str | os.PathLike[str]) -> list[tuple[str, Pronunciation]
 
 def write_lexicon(path: str | os.PathLike[str], entries: Iterable[tuple[str, Pronunciation]]) -> None:
     """Write a lexicon atomically, in the order of ``entries``."""
-    with atomic_write(path) as stream:
-        stream.writelines(format_lexicon(entries))
+    with atomic_write_compressed(path) as stream:
+        stream.writelines(line.encode() for line in format_lexicon(entries))
+
+
+def find_lexicon(folder: Path) -> Path:
+    """Where a model directory has its lexicon, plain or compressed, or would have it."""
+    return next((path for name in LEXICONS if is_file(path := folder / name)), folder / LEXICONS[0])
 
 
 def format_lexicon(entries: Iterable[tuple[str, Pronunciation]]) -> Iterator[str]:
@@ -90,7 +100,10 @@ def read_dictionary(path: str | os.PathLike[str]) -> Dictionary:
 def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """Number and text of the lines that are neither blank nor comments (``;;;`` or ``#``)."""
     try:
-        with Path(path).open(encoding="utf-8-sig") as stream:
+        with (
+            Path(path).open("rb") as raw,
+            TextIOWrapper(decompressed(raw, path), encoding="utf-8-sig") as stream,
+        ):
             for number, line in enumerate(stream, start=1):
                 text = line.strip()
                 if text and not text.startswith((";;;", "#")):
@@ -99,5 +112,6 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
         raise UserError(
             f"{path}: not UTF-8 text; a dictionary is a text file with one word a line"
         ) from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
+    except BROKEN_DATA as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: cannot be read ({reason.lower()})") from error

@@ -1,6 +1,5 @@
 """ARPA files, the exchange format of n-gram models (plain or gzip)."""
 
-import gzip
 import os
 from collections.abc import Iterator
 from itertools import islice
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import atomic_write_compressed
 from asr.lm.ngram import NGram
 from asr.lm.table import BEGIN_ID, SPECIAL_WORDS, UNKNOWN, UNKNOWN_ID, Level, NGramTable, check_vocabulary
 from asr.lm.text import read_lines
@@ -185,16 +184,11 @@ def write_arpa(path: str | os.PathLike[str], table: NGramTable) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    with atomic_write(path, "wb") as stream:
-        if Path(path).suffix == ".gz":
-            # No name and time inside, so that equal models give equal files.
-            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=stream, mtime=0) as compressed:
-                _write(compressed, table)
-        else:
-            _write(stream, table)
+    with atomic_write_compressed(path) as stream:
+        _write(stream, table)
 
 
-def _write(stream: IO[bytes] | gzip.GzipFile, table: NGramTable) -> None:
+def _write(stream: IO[bytes], table: NGramTable) -> None:
     lines = [f"ngram {order}={count}\n" for order, count in enumerate(table.counts, start=1)]
     stream.write(f"\\data\\\n{''.join(lines)}".encode())
     words = table.words

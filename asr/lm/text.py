@@ -5,13 +5,13 @@ import json
 import lzma
 import os
 import sys
-import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeAlias
 
 from asr.errors import UserError
+from asr.files import BROKEN_DATA, decompressed
 from asr.lm.table import BEGIN, END
 from asr.tokenizer import SPACE
 
@@ -75,20 +75,12 @@ def _raw_blocks(path: PathLike, report: Report, stage: str) -> Iterator[bytes]:
             yield from _whole_lines(sys.stdin.buffer)
             return
         size = max(Path(path).stat().st_size, 1)
-        with Path(path).open("rb") as raw, _decompressed(raw, Path(path).suffix) as stream:
+        with Path(path).open("rb") as raw, decompressed(raw, path) as stream:
             for block in _whole_lines(stream):
                 report(stage, min(raw.tell() / size, 1.0))
                 yield block
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except BROKEN_DATA as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-
-
-def _decompressed(raw: IO[bytes], suffix: str) -> IO[bytes] | gzip.GzipFile | lzma.LZMAFile:
-    if suffix == ".gz":
-        return gzip.open(raw)
-    if suffix == ".xz":
-        return lzma.open(raw)
-    return raw
 
 
 def _whole_lines(stream: IO[bytes] | gzip.GzipFile | lzma.LZMAFile) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """``asr tune``: what it puts into a model directory."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,21 @@ def test_another_head_is_tuned_with_a_lexicon_of_its_own(
     assert refused.status == 1
     assert "lexicon.txt: is written in the tokens of head phones" in refused.stderr
     assert {path: path.read_bytes() for path in copied_model.rglob("*") if path.is_file()} == before
+
+
+def test_a_directory_has_one_lexicon_plain_or_compressed(
+    run_asr: Run, copied_model: Path, manifest: Path, phone_lexicon: Path, tmp_path: Path
+) -> None:
+    compressed = tmp_path / "phones.gz"
+    compressed.write_bytes(gzip.compress(phone_lexicon.read_bytes()))
+    for lexicon, name in ((phone_lexicon, "lexicon.txt"), (compressed, "lexicon.txt.gz")) * 2:
+        done = run_asr(
+            *("tune", copied_model, manifest, "--head", "phones", "--lexicon", lexicon, "--beam-size", 20)
+        )
+        assert done.status == 0, done.stderr
+        assert [path.name for path in copied_model.glob("lexicon*")] == [name]
+        decoded = run_asr("decode", copied_model, manifest)
+        assert decoded.status == 0, decoded.stderr
 
 
 def test_without_ngram_a_directory_is_not_rescored_either(
