@@ -1,5 +1,6 @@
 """Words to segments between pauses, and to subtitle cues."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -53,10 +54,11 @@ def _segment(words: Sequence[Word], channel: int | None) -> Segment:
     return Segment(text, words[0].start, words[-1].end, tuple(words), channel)
 
 
-def subtitle_cues(segments: Iterable[Segment]) -> list[Segment]:
+def subtitle_cues(segments: Iterable[Segment], duration: float = math.inf) -> list[Segment]:
     """Segments cut into cues of at most two lines of 42 characters and 7 seconds.
 
-    A short cue stays until :data:`SHORTEST_CUE` seconds are over or its channel's next one begins.
+    A short cue stays until :data:`SHORTEST_CUE` seconds are over, its channel's next one begins or the
+    recording of ``duration`` seconds ends.
 
     Returns:
         The cues by their start; those of several channels overlap where people talk at once.
@@ -67,7 +69,7 @@ def subtitle_cues(segments: Iterable[Segment]) -> list[Segment]:
     lengthened = []
     following: dict[int | None, float] = {}  # where each channel's next cue begins
     for cue in reversed(cues):
-        end = min(cue.start + CUE_SECONDS, max(cue.end, cue.start + SHORTEST_CUE))
+        end = min(cue.start + CUE_SECONDS, max(cue.end, min(cue.start + SHORTEST_CUE, duration)))
         end = max(min(end, following.get(cue.channel, end)), cue.start)
         following[cue.channel] = cue.start
         lengthened.append(Segment(cue.text, cue.start, end, cue.words, cue.channel))

@@ -103,7 +103,7 @@ class SrtWriter(Writer):
     def document(self, name: str, transcript: Transcript) -> str:
         return "\n".join(
             f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_lines(cue)}\n"
-            for number, cue in enumerate(subtitle_cues(transcript.segments), start=1)
+            for number, cue in enumerate(_cues(transcript), start=1)
         )
 
 
@@ -115,7 +115,7 @@ class VttWriter(Writer):
     def document(self, name: str, transcript: Transcript) -> str:
         return "WEBVTT\n" + "".join(
             f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{self._payload(cue)}\n"
-            for cue in subtitle_cues(transcript.segments)
+            for cue in _cues(transcript)
         )
 
     def _payload(self, cue: Segment) -> str:
@@ -254,6 +254,10 @@ def _segment(segment: Segment) -> dict[str, Any]:
 
 def _finite(score: float) -> float | None:
     return round(score, _PLACES) if math.isfinite(score) else None
+
+
+def _cues(transcript: Transcript) -> list[Segment]:
+    return subtitle_cues(transcript.segments, transcript.duration or math.inf)
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -119,6 +119,16 @@ def test_cues_of_channels_that_talk_at_once_stand_by_their_start_and_keep_their_
         assert cue.end >= max(cue.words[-1].end, cue.start + 0.4)
 
 
+def test_the_last_cue_ends_with_the_recording() -> None:
+    segments = split_at_pauses([Word("YES", 3.0, 3.2)])
+    assert [cue.end for cue in subtitle_cues(segments)] == [4.0]
+    assert [cue.end for cue in subtitle_cues(segments, 3.5)] == [3.5]
+    assert [cue.end for cue in subtitle_cues(segments, 3.1)] == [3.2]
+    recording = Transcript("YES", segments, duration=3.5)
+    assert "00:00:03,000 --> 00:00:03,500" in write("srt", recording)
+    assert "00:00:03.000 --> 00:00:03.500" in write("vtt", recording)
+
+
 def test_two_lines_are_of_like_length() -> None:
     words = ["AAAA"] * 10
     assert [len(line) for line in wrapped(words)] == [5, 5]
