@@ -32,6 +32,7 @@ from asr.errors import UserError
 from asr.ffmpeg import open_with_ffmpeg
 from asr.files import escape_name
 from asr.sources import Source, as_path, source_name
+from asr.unfinished_wave import UnfinishedWave, complete_header
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,7 @@ _CORRECTED = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
 # A program that cannot know how much will come writes the greatest number there is, or none.
 ENDLESS = 0x7F00_0000
 _MP3_HEAD = 200
+_SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 # In a folder only files that are called like audio or video; a file that is named itself may be called
 # anything.
 SUFFIXES = frozenset(
@@ -97,9 +99,7 @@ def open_audio(source: Source, raw: RawFormat | None = None, offset: float = 0.0
             sound = _open_sound(path, raw)
         except soundfile.SoundFileError as error:
             with open_with_ffmpeg(name, path, _reason(error)) as reader:
-                _skip(reader, offset)
-                reader.start = offset
-                yield reader
+                yield skip(reader, offset)
             return
         with sound:
             rate, channels = sound.samplerate, sound.channels
@@ -193,7 +193,11 @@ def _open_sound(path: str, raw: RawFormat | None) -> soundfile.SoundFile:
     except OSError as error:
         raise UserError(f"{escape_name(path)}: cannot be opened ({error.strerror})") from error
     if raw is None:
-        return _ForwardFile(descriptor, closefd=True)
+        sound = _ForwardFile(descriptor, closefd=True)
+        if sound.frames == 0 and (header := complete_header(path)):
+            sound.close()
+            return _ForwardFile(UnfinishedWave(path, header))
+        return sound
     return _ForwardFile(
         descriptor,
         closefd=True,
@@ -230,8 +234,10 @@ def _promised(sound: soundfile.SoundFile, path: str) -> int | None:
         return sound.frames if b"Xing" in frame or b"Info" in frame else None
     if found := _CORRECTED.search(sound.extra_info):
         said, came = int(found[1]), int(found[2])
-        if came and said < ENDLESS:
+        if came and sound.frames and said < ENDLESS:
             return round(sound.frames * said / came)
+        if came < said < ENDLESS:  # cut off before the first sample
+            return max(said // (sound.channels * _SAMPLE_BYTES.get(sound.subtype, 1)), 1)
     return None
 
 
@@ -254,7 +260,12 @@ def _seek(sound: soundfile.SoundFile, name: str, sample: int) -> None:
         raise UserError(f"{name}: cannot go to {sample / sound.samplerate:g} s ({_reason(error)})") from error
 
 
-def _skip(reader: AudioReader, offset: float) -> None:
+def skip(reader: AudioReader, offset: float) -> AudioReader:
+    """Read so many seconds, as they cannot be jumped over; the same reader, which starts behind them.
+
+    Raises:
+        UserError: the recording ends before.
+    """
     wanted = left = round(offset * reader.info.sample_rate)
     with suppress(Damage):  # of which the next read will tell
         while left > 0:
@@ -262,6 +273,8 @@ def _skip(reader: AudioReader, offset: float) -> None:
             if not came:
                 check_begin(reader.name, offset, (wanted - left) / reader.info.sample_rate)
             left -= came or left
+    reader.start = offset
+    return reader
 
 
 def _reason(error: Exception) -> str:

@@ -106,6 +106,7 @@ def check_own_name(output: str | os.PathLike[str] | None, *others: str | os.Path
 
 def check_folder_writable(folder: str | os.PathLike[str]) -> None:
     """Raise what :func:`atomic_write` would where no file can be made in a folder, which need not exist."""
+    check_name(folder)
     with _told_of(Path(folder)):
         _try_folder(Path(folder))
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from asr.audio import ENDLESS, RawFormat, open_audio
+from asr.audio import ENDLESS, RawFormat, open_audio, skip
 from asr.audio_reader import AudioInfo, AudioReader, check_format
 from asr.errors import UserError
 from asr.sources import TemporaryCopy, source_name
@@ -32,7 +32,9 @@ _POLL_SECONDS = 0.2
 
 
 @contextmanager
-def open_pipe(stream: BinaryIO, raw: RawFormat | None, warn: Warn) -> Iterator[AudioReader]:
+def open_pipe(
+    stream: BinaryIO, raw: RawFormat | None, warn: Warn, offset: float = 0.0
+) -> Iterator[AudioReader]:
     """A recording that comes through a pipe, such as standard input.
 
     WAVE and headerless samples are read as they come. Other formats are read once they have come to their
@@ -42,6 +44,7 @@ def open_pipe(stream: BinaryIO, raw: RawFormat | None, warn: Warn) -> Iterator[A
         stream: The bytes.
         raw: Format of samples without header.
         warn: Told, in a line, what is odd.
+        offset: Where to start, in seconds.
 
     Raises:
         UserError: this is no audio that can be read here.
@@ -50,15 +53,15 @@ def open_pipe(stream: BinaryIO, raw: RawFormat | None, warn: Warn) -> Iterator[A
     pipe: io.BufferedReader = given if isinstance(stream, io.BufferedReader) else io.BufferedReader(given)
     name = source_name(stream)
     if raw is not None:
-        yield _reader(pipe, name, AudioInfo(_UNKNOWN, raw.sample_rate, raw.channels), (1, 16))
+        yield skip(_reader(pipe, name, AudioInfo(_UNKNOWN, raw.sample_rate, raw.channels), (1, 16)), offset)
         return
     # A pipe's first bytes may come one by one, for which peek() does not wait.
     head = pipe.read(len(_WAVE))
     if head == _WAVE:
-        yield _wave_reader(pipe, name)
+        yield skip(_wave_reader(pipe, name), offset)
     else:
         warn(f"{name}: neither WAVE nor --raw, so it is heard when it has come to its end")
-        with open_audio(TemporaryCopy(pipe, name, head)) as reader:
+        with open_audio(TemporaryCopy(pipe, name, head), offset=offset) as reader:
             yield reader
 
 

@@ -145,8 +145,9 @@ def default_id(audio_filepath: str, offset: float) -> str:
 def _parse_line(line: str, path: Path, number: int) -> Utterance:
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {number} is not JSON ({error.msg}): one object a line") from error
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", error)
+        raise UserError(f"{path}: line {number} is not JSON ({reason}): one object a line") from error
     if not isinstance(entry, dict):
         raise UserError(f"{path}: line {number} is not a JSON object")
     audio_filepath = entry.get("audio_filepath")

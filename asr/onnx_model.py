@@ -23,6 +23,9 @@ from asr.model import CONFIG, WEIGHTS, AcousticModel, ModelConfig, load_network,
 from asr.precision import INT8
 from asr.tokenizer import Tokenizer
 
+# What a graph in the cache ends with tells whether it is whole.
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
 
 class OnnxModel(AcousticModel):
     """One head of a model; several threads may call it, each call computes on one core.
@@ -82,8 +85,11 @@ def _int8_graph(folder: Path, head: str) -> bytes:
         key.update((folder / name).read_bytes())
     cached = cache_folder() / f"int8-{key.hexdigest()[:24]}.onnx"
     with suppress(OSError):
-        return cached.read_bytes()
+        content = cached.read_bytes()
+        graph, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+        if hashlib.sha256(graph).digest() == digest:  # else a disk was full, or a machine fell over
+            return graph
     graph = export_onnx(load_network(folder), head, int8=True, source=FEATURES)
     with suppress(UserError), atomic_write(cached, "wb") as stream:
-        stream.write(graph)
+        stream.write(graph + hashlib.sha256(graph).digest())
     return graph

@@ -1,9 +1,10 @@
 """Where transcripts go: files that mirror the input tree, one for each recording and format."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from asr.errors import UserError
 from asr.files import atomic_write, escape_name, exists
@@ -27,18 +28,24 @@ class Job:
 
 
 def plan_files(
-    inputs: Sequence[Input], writers: Sequence[type[Writer]], folder: Path, overwrite: bool
+    inputs: Sequence[Input],
+    writers: Sequence[type[Writer]],
+    folder: Path,
+    overwrite: bool,
+    read: Sequence[str | os.PathLike[str]] = (),
 ) -> list[Job | UserError]:
     """Which files each recording still needs.
 
     Files are written whole or not at all, so what exists is done, and a batch that was stopped goes on
-    where it was. A recording whose transcript would take the place of another's, or its own, is an error.
+    where it was. A recording whose transcript would take the place of another's, or of what is read, is an
+    error.
 
     Args:
         inputs: The recordings, each once.
         writers: Formats.
         folder: Output folder.
         overwrite: Write files that exist, too.
+        read: Other files that are read: manifests, hotwords.
     """
     jobs: list[Job | UserError] = []
     first: dict[PurePath, Input] = {}
@@ -54,18 +61,22 @@ def plan_files(
                 "or give each an output folder"
             )
             jobs.append(UserError(error))
-        elif any(_is_source(path, entry) for _, path in paths):
-            jobs.append(UserError(f"{name}: its transcript would replace it; give another --output-dir"))
+        elif replaced := _replaced((path for _, path in paths), (entry.recording.source, *read)):
+            error = f"{name}: its transcript would replace {replaced}; give another --output-dir"
+            jobs.append(UserError(error))
         else:
             jobs.append(Job(entry, tuple(pair for pair in paths if new or not exists(pair[1]))))
     return jobs
 
 
-def _is_source(path: Path, entry: Input) -> bool:
-    source = entry.recording.source
-    if not isinstance(source, str | os.PathLike) or not exists(path) or not exists(source):
-        return False
-    return path.samefile(source)
+def _replaced(paths: Iterable[Path], read: Sequence[Any]) -> str:
+    """The first of what is read that is also written, if any."""
+    files = [source for source in read if isinstance(source, str | os.PathLike) and exists(source)]
+    for path in paths:
+        for source in files:
+            if exists(path) and path.samefile(source):
+                return escape_name(source)
+    return ""
 
 
 def write_files(job: Job, transcript: Transcript, makers: Sequence[Writer]) -> None:

@@ -153,6 +153,43 @@ def test_a_file_without_samples_is_empty(tmp_path: Path) -> None:
     assert probe(path).duration == 0
 
 
+def unfinished(path: Path, kept: int | None = None) -> tuple[Path, np.ndarray]:
+    """A WAVE file as a recorder that was killed leaves it, and its samples."""
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 20_000).astype(np.float32)
+    soundfile.write(path, samples, 16_000, subtype="PCM_24")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = data[4:8] = bytes(4)
+    expected = read_audio(path).numpy()
+    path.write_bytes(data[:kept])
+    return path, expected
+
+
+def test_samples_that_the_header_does_not_count_are_read(tmp_path: Path) -> None:
+    path, expected = unfinished(tmp_path / "a.wav")
+    assert probe(path).duration == 1.25
+    assert np.array_equal(read_audio(path).numpy(), expected)
+    assert np.array_equal(
+        read_audio(path.read_bytes(), offset=0.5, duration=0.5).numpy(), expected[8_000:16_000]
+    )
+
+
+def test_no_samples_and_a_title_behind_them_stay_no_samples(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", TONE[:0])
+    path.write_bytes(path.read_bytes() + b"LIST" + struct.pack("<I", 4) + b"INFO")
+    assert len(read_audio(path)) == 0
+
+
+@pytest.mark.parametrize("kept", [44, 45])
+def test_a_file_that_ends_with_its_header_is_told(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    path.write_bytes(path.read_bytes()[:kept])
+    told: list[str] = []
+    assert len(read_audio(path, warn=told.append)) == 0
+    assert told == [f"{path}: cut off after 0.0 s of 1.0 s"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"", "empty"), (b"hello, this is text\n" * 9, "not a format"), (b"RIFF", "damaged|not a format")],

@@ -206,6 +206,10 @@ def test_int8_recognises_and_keeps_its_graph(
     assert cached.stat().st_mtime_ns == written
     audio = clips.parent / json.loads(clips.read_text().splitlines()[0])["audio_filepath"]
     assert run_asr("transcribe", "-m", model_directory, audio, "--precision", "int8").status == 0
+    whole = cached.read_bytes()
+    cached.write_bytes(whole[:1000])  # by a disk that was full, say
+    assert run_asr("decode", model_directory, clips, "--precision", "int8").stdout == first.stdout
+    assert cached.read_bytes() == whole
 
 
 def test_without_onnxruntime_int8_is_one_clear_line(

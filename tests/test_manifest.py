@@ -68,6 +68,8 @@ def test_empty_lines_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> No
     [
         ('{"audio_filepath": "a.fl', "line 2 is not JSON"),
         ("[1, 2]", "line 2 is not a JSON object"),
+        ("[" * 100_000, "line 2 is not JSON"),
+        ('{"id": ' + "9" * 5_000 + "}", "line 2 is not JSON"),
         ({"duration": 1}, "line 2 has no 'audio_filepath'"),
         ({"audio_filepath": 7, "duration": 1}, "line 2 has no 'audio_filepath'"),
         ({"audio_filepath": "a"}, "line 2: 'duration' must be a number of at least 0, not None"),

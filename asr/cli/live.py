@@ -145,7 +145,7 @@ def latency_line(stream: Stream) -> str:
 def _open(recording: Recording, rate: int, warn: "Warn") -> "AbstractContextManager[AudioReader]":
     source: Any = recording.source
     if hasattr(source, "read"):
-        return open_pipe(source, recording.raw, warn)
+        return open_pipe(source, recording.raw, warn, recording.offset)
     if isinstance(source, str | os.PathLike) and is_named_pipe(source):
         return _open_named_pipe(Path(source), recording, warn)
     return open_recording(recording, rate)
@@ -153,5 +153,5 @@ def _open(recording: Recording, rate: int, warn: "Warn") -> "AbstractContextMana
 
 @contextmanager
 def _open_named_pipe(path: Path, recording: Recording, warn: "Warn") -> "Iterator[AudioReader]":
-    with open_pipe_file(path) as stream, open_pipe(stream, recording.raw, warn) as reader:
+    with open_pipe_file(path) as stream, open_pipe(stream, recording.raw, warn, recording.offset) as reader:
         yield reader

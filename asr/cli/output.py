@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -50,7 +50,18 @@ def shown_text(spoken: "Transcript | Segment") -> str:
 
 def tell(message: object) -> None:
     """Say on standard error, in a line, what is odd or went wrong."""
-    sys.stderr.write(f"asr: {one_line(str(message))}\n")
+    try:
+        sys.stderr.write(f"asr: {one_line(str(message))}\n")
+    except BrokenPipeError:
+        raise
+    except OSError:  # a full disk, say: the results are worth more than what is said of them
+        forget_stderr()
+
+
+def forget_stderr() -> None:
+    """Say no more where standard error cannot be written, and flush nothing into it when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def exit_if_failed(failed: int, total: int) -> None:

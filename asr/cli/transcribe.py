@@ -99,7 +99,7 @@ def transcribe(
     from asr.cli.output import exit_if_failed, tell
     from asr.errors import UserError
     from asr.inputs import find_inputs
-    from asr.writers import JsonWriter, VttWriter, find_writers
+    from asr.writers import JsonWriter, TextWriter, VttWriter, find_writers
 
     writers = find_writers(formats)
     if rate and not raw:
@@ -115,7 +115,7 @@ def transcribe(
     if stream:
         _refuse_with_stream(
             {
-                f"--format {formats}": formats != "txt",
+                f"--format {formats}": writers != [TextWriter],
                 "--output-dir": output_dir is not None,
                 "--channel all": channel == "all",
                 "--nbest": nbest is not None,
@@ -127,7 +127,8 @@ def transcribe(
     found = find_inputs(files, recursive, _channel(channel), samples)
     if output_dir is None:
         _check_stdout(formats, writers, found)
-    jobs, errors = _plan(found, writers, output_dir, overwrite)
+    read = [name for name in (hotwords, lexicon) if name]
+    jobs, errors = _plan(found, writers, output_dir, overwrite, read)
     for error in errors:
         tell(error)
     if jobs:
@@ -163,6 +164,7 @@ def _plan(
     writers: "Sequence[type[Writer]]",
     output_dir: Path | None,
     overwrite: bool,
+    read: "Sequence[str | Path]",
 ) -> "tuple[list[Job], list[UserError]]":
     """What is to be done, and what cannot be; says how much is done already."""
     from asr.cli.output import tell
@@ -176,7 +178,8 @@ def _plan(
     if output_dir is None:
         return [Job(entry, ()) for entry in inputs], errors
     inputs = without_repeats(inputs)
-    planned = plan_files(inputs, writers, output_dir, overwrite)
+    manifests = {entry.manifest for entry in inputs if entry.manifest}
+    planned = plan_files(inputs, writers, output_dir, overwrite, [*manifests, *read])
     errors += [entry for entry in planned if isinstance(entry, UserError)]
     jobs = [job for job in planned if isinstance(job, Job) and job.files]
     if jobs:

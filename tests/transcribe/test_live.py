@@ -1,11 +1,13 @@
 """``asr transcribe --stream`` and ``asr listen``, with a model that hears tones and a microphone of paper."""
 
 import io
+import json
 import os
 import signal
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -192,6 +194,21 @@ def test_a_huge_header_chunk_takes_no_memory() -> None:
     header = b"RIFF\0\0\0\0WAVE" + b"LIST" + struct.pack("<I", 0xFFFFFFF0) + b"abc"
     with pytest.raises(UserError, match="without samples"), open_pipe(io.BytesIO(header), None, print):
         pass
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "RAW"])
+def test_a_part_of_a_named_pipe(stream: Run, said: Speak, tmp_path: Path, format: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, said("HELLO", "WORLD"), RATE, format=format, subtype="PCM_16")
+    os.mkfifo(tmp_path / "pipe")
+    offset = 2.0  # behind HELLO
+    entry = {"audio_filepath": "pipe", "offset": offset, "duration": 2.0}
+    (tmp_path / "part.jsonl").write_text(json.dumps(entry) + "\n")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(file.getvalue()))
+    writer.start()
+    ran = stream(tmp_path / "part.jsonl", *(["--raw"] if format == "RAW" else []))
+    writer.join()
+    assert (ran.status, ran.stdout) == (0, "WORLD\n"), ran.stderr
 
 
 def test_standard_input(stream: Run, said: Speak, speak: Speak, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,51 @@ def test_an_output_folder_mirrors_the_input(
     assert found["sub/a.txt"] == "THREE\n"
 
 
+def test_a_file_that_is_found_in_several_ways_is_one(
+    transcribe: Run, files: list[Path], record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "in" / "sub" / "c.wav", "FOO")
+    monkeypatch.chdir(tmp_path)
+    assert len(transcribe("./in/**", "-r").stdout.splitlines()) == 3
+
+
+def test_raw_samples_in_a_folder(transcribe: Run, speak: Callable[..., np.ndarray], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.raw", "b.PCM", "c.wav"):
+        (tmp_path / "in" / name).write_bytes((speak("ONE") * 32_767).astype("<i2").tobytes())
+    ran = transcribe("--raw", "-r", tmp_path / "in")
+    assert (ran.status, ran.stdout.count("ONE"), len(ran.stdout.splitlines())) == (0, 2, 2)
+
+
+def test_what_is_read_is_not_overwritten(transcribe: Run, files: list[Path], tmp_path: Path) -> None:
+    manifest = tmp_path / "a.jsonl"
+    manifest.write_text('{"audio_filepath": "in/a.wav", "duration": 1, "id": "a"}\n')
+    hotwords = tmp_path / "b.txt"
+    hotwords.write_text("TWO\n")
+    for arguments, read in (
+        ((manifest, "-f", "jsonl"), manifest),
+        ((files[1], "--hotwords", hotwords, "--decoder", "beam"), hotwords),
+    ):
+        before = read.read_text()
+        ran = transcribe(*arguments, "-o", tmp_path, "--overwrite")
+        assert (ran.status, read.read_text()) == (1, before)
+        assert f"would replace {read}" in ran.stderr
+
+
+def test_an_empty_name_is_no_folder(transcribe: Run, files: list[Path]) -> None:
+    ran = transcribe("", files[0])
+    assert (ran.status, ran.stdout.endswith("ONE\n")) == (1, True)
+    assert "an empty name" in ran.stderr
+
+
+def test_standard_output_is_no_folder(
+    transcribe: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files[0].parent)
+    ran = transcribe(files[0], "-o", "-")
+    assert (ran.status, Path("-").exists()) == (1, False)
+
+
 def test_what_exists_is_kept_unless_overwritten(transcribe: Run, files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -461,6 +506,17 @@ def test_a_full_disk_is_one_line(
     assert process.returncode == 1
     assert message.count(b"\n") == 1
     assert b"standard output" in message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_cannot_be_said_costs_no_results(tone_model: Path, files: list[Path]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [*ASR, "transcribe", "-m", tone_model, files[0].with_name("gone.wav"), *files],
+            stdout=subprocess.PIPE, stderr=full, check=False,
+        )  # fmt: skip
+    assert ran.returncode == 1
+    assert [line.split(b"\t")[1] for line in ran.stdout.splitlines()] == [b"ONE", b"TWO"]
 
 
 def test_an_interrupt_leaves_no_traceback(
