@@ -159,6 +159,8 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
     text = entry.get("text")
     if text is not None and not isinstance(text, str):
         raise UserError(f"{path}: line {number}: 'text' is not a string")
+    if text is not None and not _is_writable(text):
+        raise UserError(f"{path}: line {number}: 'text' holds half a character")
     given, speaker = entry.get("id"), entry.get("speaker")
     identifier = default_id(audio_filepath, offset) if given in (None, "") else str(given)
     if "\0" in identifier or not _is_writable(identifier):

@@ -77,7 +77,7 @@ def read_facts(name: str | os.PathLike[str]) -> ModelFacts:
         if path.is_dir()
         else path.stat().st_size
         for path in sorted(folder.iterdir())
-        if not path.name.startswith(".")
+        if not path.name.startswith(".") and path.exists()
     }
     card = _text(folder / CARD) if (folder / CARD).is_file() else ""
     return ModelFacts(folder, config, parameters, dtype, tokens, sizes, card)

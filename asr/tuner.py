@@ -14,6 +14,7 @@ from asr.decoding.phrases import PAUSE, Phrases, cut_at_pauses
 from asr.decoding.prior import mean_posterior
 from asr.decoding.settings import beam_config, config_for_rescoring, phrase_pause, rescoring_config
 from asr.errors import UserError
+from asr.files import check_folder_writable
 from asr.lexicon import LEXICONS, find_lexicon
 from asr.lm.ngram import NGram
 from asr.lm.rnn import load_rnn_lm
@@ -70,6 +71,7 @@ class Tuner:
         self.folder = find_model(model)
         if self.folder.resolve().parent == PRETRAINED.resolve():
             raise UserError(f"{model}: is part of the program; copy {self.folder} and tune the copy")
+        check_folder_writable(self.folder)
         self._network = load_acoustic_model(self.folder)
         self.head = choose_head(self._network, options)
         self.settings: dict[str, Any] = {"pause": PAUSE} | self._network.config.decoding

@@ -150,6 +150,37 @@ def test_a_word_list_larger_than_a_batch_is_answered_whole(tmp_path: Path):
     assert [word for word, _ in read_lexicon(tmp_path / "lexicon.txt")] == words
 
 
+def test_a_lexicon_does_not_replace_the_words_it_is_of(tmp_path: Path):
+    (tmp_path / "lm").mkdir()
+    (tmp_path / "lm" / "words.txt").write_text("THE\n")
+    (tmp_path / "dict").write_text("the DH AH0\n")
+    app = typer.Typer()
+    register(app)
+    for output in ("lm/words.txt", "dict"):
+        arguments = ["lexicon", "build", str(tmp_path / "lm"), "--dictionary", str(tmp_path / "dict")]
+        result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / output)])
+        assert isinstance(result.exception, UserError)
+    assert (tmp_path / "lm" / "words.txt").read_text() == "THE\n"
+
+
+def test_a_trained_model_is_not_replaced(tmp_path: Path):
+    (tmp_path / CONFIG).write_text("kept")
+    (tmp_path / "g2p.yml").write_text("{}")
+    (tmp_path / "dict").write_text("the DH AH0\n")
+    app = typer.Typer()
+    register(app)
+    arguments = ["lexicon", "train-g2p", str(tmp_path / "dict"), "--config", str(tmp_path / "g2p.yml")]
+    result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path)])
+    assert "holds a model already" in str(result.exception)
+    assert (tmp_path / CONFIG).read_text() == "kept"
+
+
+def test_nothing_that_could_be_learned_is_one_line():
+    words = {word: (("B",) * 40,) for word in toy_dictionary()}
+    with pytest.raises(UserError, match="frames_per_letter"):
+        train_g2p(words, G2pConfig(**SMALL))
+
+
 def test_holding_out_nothing_is_refused_before_the_training():
     with pytest.raises(UserError, match="held_out: 0 of"):
         split_dictionary(toy_dictionary(), 0.0, 1)

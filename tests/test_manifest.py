@@ -68,6 +68,7 @@ def test_empty_lines_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> No
     [
         ('{"audio_filepath": "a.fl', "line 2 is not JSON"),
         ("[1, 2]", "line 2 is not a JSON object"),
+        ({"audio_filepath": "a", "duration": 1, "text": "\ud83d"}, "line 2: 'text' holds half a character"),
         ("[" * 100_000, "line 2 is not JSON"),
         ('{"id": ' + "9" * 5_000 + "}", "line 2 is not JSON"),
         ({"duration": 1}, "line 2 has no 'audio_filepath'"),

@@ -46,10 +46,12 @@ def build(
 ) -> None:
     """Give every word of a list its pronunciations."""
     from asr.errors import UserError
-    from asr.files import check_own_name
+    from asr.files import check_own_name, check_writable
     from asr.lexicon import build_lexicon, format_lexicon, read_dictionary, read_words, write_lexicon
 
-    check_own_name(output, words, dictionary)
+    check_own_name(output, words, words / "words.txt", dictionary)
+    if output is not None:
+        check_writable(output)
     known = read_dictionary(dictionary)
     built = build_lexicon(
         read_words(words), known, None if g2p == "none" else _guess(g2p, variants), variants
@@ -98,12 +100,18 @@ def train_g2p(
 ) -> None:
     """Train a grapheme-to-phoneme model; a share of the dictionary is held out to measure it."""
     from asr.cli.garbage import collect_as_usual
+    from asr.errors import UserError
+    from asr.files import check_folder_writable, exists
     from asr.g2p import load_g2p, read_g2p_config, save_g2p
+    from asr.g2p.model import CONFIG
     from asr.g2p.training import measure_g2p, split_dictionary, train_g2p
     from asr.lexicon import read_dictionary
 
     collect_as_usual()
     settings = read_g2p_config(config)
+    if exists(output / CONFIG):
+        raise UserError(f"{output}: holds a model already; give --output another folder")
+    check_folder_writable(output)
     train, held = split_dictionary(
         read_dictionary(dictionary), settings.training.held_out, settings.training.seed
     )

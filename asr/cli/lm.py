@@ -197,7 +197,7 @@ def _vocabulary(given: str | None) -> list[str] | int | None:
 
     if given is None:
         return None
-    if not given.isdigit():
+    if not given.isdecimal():
         return read_vocabulary(given)
     if int(given) == 0:
         raise UserError("--vocabulary 0: a model needs words")
@@ -215,7 +215,7 @@ def _bytes(given: str) -> int:
     match = _SIZE.fullmatch(given.strip())
     if match is None:
         raise UserError(f"--size {given!r}: a size such as 20MB or 800kB is expected")
-    return int(float(match[1]) * _FACTORS[match[2].lower()])
+    return int(min(float(match[1]) * _FACTORS[match[2].lower()], sys.maxsize))
 
 
 def _plain(value: object) -> str:

@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from asr.corpora.preparation import Prepared
     from asr.corpora.statistics import Statistics
+    from asr.errors import UserError
 
 _NAMES_SHOWN = 5
 _BAR_WIDTH = 40
@@ -101,12 +102,20 @@ def stats(
         sys.stdout.writelines(f"{line}\n" for line in _statistics_lines(statistics))
 
 
-def _report(results: Iterable["Prepared"], strict: bool) -> None:
+def _report(results: Iterable["Prepared | UserError"], strict: bool) -> None:
     """Each manifest on stdout as it is done, its problems on stderr, by kind."""
+    from asr.cli.output import exit_if_failed, tell
     from asr.corpora.preparation import problems_file
+    from asr.errors import UserError
 
     faulty = False
+    failed = total = 0
     for prepared in results:
+        total += 1
+        if isinstance(prepared, UserError):
+            tell(prepared)
+            failed += 1
+            continue
         note = " (unchanged)" if prepared.reused else ""
         sys.stdout.write(
             f"{prepared.manifest}: {prepared.utterances} utterances, {prepared.seconds / 3600:.2f} h, "
@@ -120,6 +129,7 @@ def _report(results: Iterable["Prepared"], strict: bool) -> None:
         if prepared.problems:
             faulty = True
             sys.stderr.write(f"{name}: all problems are listed in {problems_file(prepared.manifest)}\n")
+    exit_if_failed(failed, total)
     if strict and faulty:
         raise typer.Exit(1)
 

@@ -21,7 +21,7 @@ from asr.corpora.preparation import (
 )
 from asr.corpora.text import to_letters
 from asr.errors import UserError
-from asr.files import exists, is_file, walk
+from asr.files import check_own_name, exists, is_file, walk
 from asr.manifest import Utterance
 
 # Column names in use: NeMo and lhotse, Common Voice, DeepSpeech, Hugging Face's audio folders.
@@ -65,6 +65,7 @@ def prepare_folder(
     if not root.is_dir():
         raise UserError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}")
     check_outside(output, root)
+    check_own_name(output, table)
     if table is None:
         files = sorted(_walk(root))
         if not any(is_audio(path.name) for path in files):

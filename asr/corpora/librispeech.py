@@ -22,6 +22,7 @@ from asr.corpora.preparation import (
     silent_progress,
 )
 from asr.errors import UserError
+from asr.files import check_folder_writable
 from asr.manifest import Utterance
 
 OPENSLR = "https://www.openslr.org/resources"
@@ -72,8 +73,12 @@ def download_librispeech(
     return folder / split
 
 
-def prepare_librispeech(root: Path, output: Path, progress: Progress = silent_progress) -> Iterator[Prepared]:
+def prepare_librispeech(
+    root: Path, output: Path, progress: Progress = silent_progress
+) -> Iterator[Prepared | UserError]:
     """Write ``output/<split>.jsonl`` for every split under ``root``, one after the other.
+
+    A split that cannot be prepared is an error in its place.
 
     Args:
         root: The folder that holds the splits, or the one above its ``LibriSpeech``, or a single split.
@@ -87,9 +92,16 @@ def prepare_librispeech(root: Path, output: Path, progress: Progress = silent_pr
     check_outside(output, root)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: is a file; --output names the folder for the manifests")
+    check_folder_writable(output)
     for name, split in splits.items():
-        files = list(_files(split))
-        yield prepare_manifest(output / f"{name}.jsonl", files, partial(_pair, files), progress=progress)
+        try:
+            files = list(_files(split))
+            result: Prepared | UserError = prepare_manifest(
+                output / f"{name}.jsonl", files, partial(_pair, files), progress=progress
+            )
+        except UserError as error:
+            result = error
+        yield result
 
 
 def find_splits(root: Path) -> dict[str, Path]:
@@ -178,7 +190,7 @@ def _pair(files: list[Path]) -> tuple[list[Utterance], list[Problem]]:
 def _read_transcripts(path: Path, texts: dict[str, str], problems: list[Problem]) -> None:
     """Add the lines ``<id> <TEXT>`` of one chapter to ``texts``."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(Problem("unreadable transcript", f"{path} ({error})"))
         return

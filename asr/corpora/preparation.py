@@ -105,9 +105,12 @@ def prepare_manifest(
         UserError: the manifest cannot be written, or nothing usable was found.
     """
     marker = manifest.with_name(f".{manifest.stem}.completed")
-    fingerprint = _fingerprint(files, settings)
+    # The manifest's paths are relative to its folder.
+    fingerprint = _fingerprint(files, (*settings, os.path.abspath(manifest.parent)))  # noqa: PTH100
     known = _read_marker(marker, fingerprint, manifest)
     if known is not None:
+        if known.problems and not problems_file(manifest).exists():
+            _write_problems(problems_file(manifest), known.problems)
         return known
     utterances, problems = read()
     utterances, unreadable = read_headers(utterances, progress, manifest.stem)

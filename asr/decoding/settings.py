@@ -33,7 +33,7 @@ def check_settings(decoding: Mapping[str, Any], heads: Mapping[str, Any]) -> Non
     """
     if unknown := [key for key in decoding if key not in _OF_THE_SEARCH | _OTHERS]:
         raise UserError(f"decoding.{unknown[0]}: no such setting (misspelt?)")
-    if (head := decoding.get("head")) and head not in heads:
+    if (head := decoding.get("head")) and heads and head not in heads:
         raise UserError(f"decoding.head: {head!r} is not one of {', '.join(heads)}")
     decoder_name(decoding)
     beam_config(decoding)

@@ -64,11 +64,16 @@ def train_g2p(
 
     Returns:
         The model with its averaged weights.
+
+    Raises:
+        UserError: there is nothing to learn from.
     """
     torch.manual_seed(config.training.seed)
     order = random.Random(config.training.seed)
     examples = {word: _trainable(word, pronunciations, config) for word, pronunciations in train.items()}
     examples = {word: targets for word, targets in examples.items() if targets}
+    if not examples:
+        raise UserError("no pronunciation fits into its word's frames; raise frames_per_letter")
     model = G2p(config)
     if fast_bfloat16():
         model.precision = torch.bfloat16

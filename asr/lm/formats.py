@@ -1,7 +1,7 @@
 """A model's two forms on disk, told apart by name: ARPA files and the directories that decoding maps."""
 
 from asr.errors import UserError
-from asr.files import check_name, exists, is_folder
+from asr.files import check_folder_writable, check_name, check_writable, exists, is_folder
 from asr.lm.arpa import read_arpa, read_arpa_table, write_arpa
 from asr.lm.ngram import NGram
 from asr.lm.table import NGramTable
@@ -37,6 +37,10 @@ def check_output(path: PathLike) -> None:
         raise UserError(f"{path}: is a directory, not an ARPA file")
     if not is_arpa(path) and exists(path) and not is_folder(path):
         raise UserError(f"{path}: is a file; name a directory, or an ARPA file (.arpa, .arpa.gz)")
+    if is_arpa(path):
+        check_writable(path)
+    else:
+        check_folder_writable(path)
 
 
 def save_table(path: PathLike, table: NGramTable, bits: int = 8) -> None:

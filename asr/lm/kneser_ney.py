@@ -106,7 +106,7 @@ def modified_discounts(adjusted: NDArray[np.integer]) -> tuple[float, ...] | Non
         return None
     y = seen[1] / (seen[1] + 2 * seen[2])
     discounts = tuple(float(k - (k + 1) * y * seen[k + 1] / seen[k]) for k in (1, 2, 3))
-    in_range = all(0 <= discount <= k for k, discount in enumerate(discounts, start=1))
+    in_range = all(0 < discount <= k for k, discount in enumerate(discounts, start=1))
     return discounts if in_range else None
 
 

@@ -11,7 +11,7 @@ import yaml
 from numpy.typing import NDArray
 
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import atomic_write, is_file
 from asr.lm import query
 from asr.lm.quantization import codebook, encode
 from asr.lm.query import EMPTY_STATE, NGramArrays
@@ -129,7 +129,14 @@ class NGram:
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"{directory}: a file of this language model cannot be read ({error})") from error
         _check(arrays, description, directory)
-        return cls(arrays, directory / "words.txt", description["unit"], description["provenance"])
+        if not is_file(directory / "words.txt"):
+            raise UserError(f"{directory}: words.txt of this language model is missing")
+        return cls(
+            arrays,
+            directory / "words.txt",
+            description.get("unit", "words"),
+            description.get("provenance"),
+        )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write ``lm.yaml``, ``words.txt`` and an .npy file an array into a directory."""
@@ -258,9 +265,11 @@ def _read_description(directory: Path) -> dict:
     try:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(
-            f"{directory}: no language model here (lm.yaml is missing); make one with `asr lm build`"
-        ) from error
+        if is_file(directory):
+            how = f"is a file, not a language model's directory; `asr lm build {directory} -o lm` makes one"
+        else:
+            how = "no language model here (lm.yaml is missing); make one with `asr lm build`"
+        raise UserError(f"{directory}: {how}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if not isinstance(description, dict) or description.get("format") != _FORMAT:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import UserError
-from asr.files import atomic_write
+from asr.files import atomic_write, check_writable
 from asr.transcript import Word
 
 try:
@@ -107,6 +107,7 @@ def check_format(path: str | os.PathLike[str]) -> None:
     """Refuse, before any work is done, a name that no picture can have."""
     if Path(path).suffix.lower() not in FORMATS:
         raise UserError(f"{path}: pictures are {', '.join(FORMATS)}")
+    check_writable(path)
 
 
 def show_matrix(

@@ -131,6 +131,8 @@ def _draw_errors(axes: Axes, run: Run, number: int, runs: int) -> None:
         colour = COLOURS[(position if runs == 1 else number) % len(COLOURS)]
         steps, values = _series(run.evaluations, f"wer_{head}")
         style = "-" if runs == 1 else LINE_STYLES[position % len(LINE_STYLES)]
+        if not len(values):
+            continue
         axes.plot(steps, values, style, color=colour, label=label, marker="o", markersize=3)
         axes.annotate(
             f"{values[-1]:.1f}",

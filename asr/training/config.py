@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from asr.augmentation import AugmentConfig
 from asr.batching import BatchingConfig
 from asr.decoding.settings import check_settings
@@ -199,14 +197,6 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         UserError: missing file, broken YAML, unknown key, wrong type or a value outside its choices.
     """
     return read_recipe(Recipe, path, overrides, _check)
-
-
-def write_recipe(path: str | os.PathLike[str], recipe: Recipe) -> None:
-    """Write a recipe with every value resolved."""
-    from asr.files import atomic_write
-
-    with atomic_write(path) as stream:
-        stream.write(OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True))
 
 
 CHOICES: Choices = {"training.precision": PRECISIONS}

@@ -1,7 +1,9 @@
 """The text that a recurrent language model learns from: sentences as ids, in batches of like length."""
 
+import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,11 @@ class Text:
             raise UserError(f"{', '.join(paths)}: no words in the text")
         self.ids: NDArray[np.uint32] = np.frombuffer(ids, dtype=np.uint32)
         self.starts: NDArray[np.int64] = np.frombuffer(starts, dtype=np.int64)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this text from others."""
+        return hashlib.sha256(self.ids.tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.starts) - 1

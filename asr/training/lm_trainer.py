@@ -16,16 +16,17 @@ from torch import Tensor
 
 from asr.encoder import CELLS
 from asr.errors import UserError
+from asr.files import check_folder_writable
 from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, pad_sentences, save_rnn_lm
 from asr.training.checkpoint import load_checkpoint, refuse_second_run, save_checkpoint
 from asr.training.checks import PRECISIONS, Choices, Ranges, check_values
 from asr.training.config import OptimizerConfig, ScheduleConfig
-from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, launch
+from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, is_first, launch
 from asr.training.lm_data import Text, frequent_words
 from asr.training.network import training_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.position import Position
-from asr.training.recipe_file import read_recipe
+from asr.training.recipe_file import changed_values, read_recipe, write_recipe
 
 
 @dataclass
@@ -150,6 +151,13 @@ def train_lm(recipe: LMRecipe, folder: Path, resume: bool, say: Callable[[str], 
     """
     if not resume:
         refuse_second_run(folder)
+    check_folder_writable(folder)
+    if is_first():
+        path = folder / "recipe.yaml"
+        if resume and path.is_file():
+            for key, (before, now) in changed_values(path, recipe).items():
+                say(f"{key}: {now} (was {before})")
+        write_recipe(path, recipe)
     launch(_train, LMRun(recipe, folder, resume, say), recipe.processes)
     return folder / "model"
 
@@ -223,7 +231,11 @@ class LMTrainer:
                 )
             if not self.optimisation.restore(tensors):
                 raise UserError(f"{self.folder}: its checkpoint is of another network")
+            text = state.pop("text", self.text.digest)
             self.position = Position(**state)
+            if text != self.text.digest and self.position.batch:
+                self.say("data.train: another text than before, so the epoch begins anew")
+                self.position.batch = 0
         self.ranks.check_resumed(self.position.step, self.folder)
 
     def _vocabulary(self) -> str:
@@ -283,7 +295,7 @@ class LMTrainer:
             self.folder / "checkpoints",
             self.position.step,
             self.optimisation.tensors(),
-            asdict(self.position) | {"vocabulary": self._vocabulary()},
+            asdict(self.position) | {"vocabulary": self._vocabulary(), "text": self.text.digest},
         )
         now = time.monotonic()
         speed = self.heard / max(1e-9, now - self.spoken)

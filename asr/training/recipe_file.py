@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from asr.errors import UserError
+from asr.files import atomic_write
 
 AnyRecipe = TypeVar("AnyRecipe")
 
@@ -53,6 +54,12 @@ def read_recipe(
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return recipe
+
+
+def write_recipe(path: str | os.PathLike[str], recipe: Any) -> None:
+    """Write a recipe with every value resolved."""
+    with atomic_write(path) as stream:
+        stream.write(OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True))
 
 
 def changed_values(path: str | os.PathLike[str], recipe: Any) -> dict[str, tuple[Any, Any]]:

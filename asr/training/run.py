@@ -9,13 +9,13 @@ from asr.audio_reader import check_begin
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.training.checkpoint import refuse_second_run
-from asr.training.config import Recipe, write_recipe
+from asr.training.config import Recipe
 from asr.training.data import AudioStore, TrainingData, development_utterances
 from asr.training.distributed import STOPPED, Ranks, Stopped, is_first, is_first_here, launch
 from asr.training.evaluation import check_spelling
 from asr.training.network import build_model, initialise_from
 from asr.training.pretrainer import Pretrainer, build_forecaster
-from asr.training.recipe_file import changed_values
+from asr.training.recipe_file import changed_values, write_recipe
 from asr.training.trainer import Trainer
 
 _OF_THE_UNITS = ("units", "wordpieces", "word_ends", "layer")

@@ -120,11 +120,15 @@ def test_letters_bring_sentences_into_the_models_spelling(common_voice, tmp_path
 @pytest.mark.parametrize(
     ("text", "letters"),
     [
-        ("“Don’t—” he said… ‘now’", "DON'T HE SAID NOW'"),
+        ("“Don’t—” he said… ‘now’", "DON'T HE SAID NOW"),
         ("'quoted' 'tis the dogs' bone ' x", "QUOTED 'TIS THE DOGS' BONE X"),
         ("twenty-one Café & Co.", "TWENTY ONE CAFE AND CO"),
         ("ﬁne naı̈ve", "FINE NAIVE"),
-        ("$ * ...", ""),
+        ("‘It’s the dogs’ bone’ ‘tis ‛twas", "IT'S THE DOGS BONE' 'TIS 'TWAS"),
+        ("* ...", ""),
+        ("ten % of it", None),
+        ("a + b = c", None),
+        ("five € each", None),
         ("Straße", "STRASSE"),
         ("exam\u00adple™", "EXAMPLE"),
         ("catch 22", None),
@@ -134,6 +138,14 @@ def test_letters_bring_sentences_into_the_models_spelling(common_voice, tmp_path
 )
 def test_to_letters(text, letters):
     assert to_letters(text) == letters
+
+
+def test_the_table_is_not_replaced_by_its_manifest(recordings, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("path,text\na.flac,HELLO\n")
+    with pytest.raises(UserError, match=r"table\.csv: is read or written already"):
+        prepare_folder(recordings, table, table)
+    assert table.read_text().startswith("path,text")
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

@@ -104,6 +104,40 @@ def test_what_has_changed_is_read_again(corpus, tmp_path, change):
     assert [prepared.reused for prepared in prepare_librispeech(corpus, tmp_path / "out")] == [False, True]
 
 
+def test_manifests_that_were_moved_are_written_anew(corpus, tmp_path):
+    list(prepare_librispeech(corpus, tmp_path / "out"))
+    (tmp_path / "deeper").mkdir()
+    moved = (tmp_path / "out").rename(tmp_path / "deeper" / "out")
+    assert [prepared.reused for prepared in prepare_librispeech(corpus, moved)] == [False, False]
+    assert all(Path(each.audio_filepath).is_file() for each in read_manifest(moved / "dev-clean.jsonl"))
+
+
+def test_a_list_of_problems_that_is_gone_is_written_again(corpus, tmp_path):
+    (corpus / "dev-clean" / "84" / "121123" / "84-121123-0000.flac").unlink()
+    list(prepare_librispeech(corpus, tmp_path / "out"))
+    (tmp_path / "out" / "dev-clean.problems.txt").unlink()
+    first, _ = prepare_librispeech(corpus, tmp_path / "out")
+    assert first.reused
+    assert "84-121123-0000" in (tmp_path / "out" / "dev-clean.problems.txt").read_text()
+
+
+def test_a_split_that_cannot_be_prepared_harms_no_other(corpus, tmp_path, run):
+    for path in (corpus / "dev-clean").rglob("*.flac"):
+        path.unlink()
+    ran = run("librispeech", corpus, "-o", tmp_path / "out")
+    assert ran.exit_code == 1
+    assert "dev-clean.jsonl: nothing to write" in ran.stderr
+    assert "1 of 2 failed" in ran.stderr
+    assert read_manifest(tmp_path / "out" / "train-clean-5.jsonl")
+
+
+def test_a_byte_order_mark_costs_no_utterance(corpus, tmp_path):
+    path = corpus / "dev-clean" / "84" / "121123" / "84-121123.trans.txt"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    first, _ = prepare_librispeech(corpus, tmp_path / "out")
+    assert first.problems == ()
+
+
 def test_each_problem_is_counted_and_named(corpus, tmp_path, run):
     chapter = corpus / "dev-clean" / "84" / "121123"
     write_audio(chapter / "84-121123-0002.flac")
@@ -212,7 +246,6 @@ def file_instead(root: Path) -> None:
         (shutil.rmtree, "no such folder"),
         (file_instead, "is a file"),
         (empty_folder, "holds no LibriSpeech split"),
-        (only_text, "no utterance has both audio and text (text without audio: 84-121123-0000)"),
     ],
 )
 def test_a_corpus_that_is_none_is_one_clear_line(corpus, tmp_path, run, damage, message):
@@ -220,6 +253,16 @@ def test_a_corpus_that_is_none_is_one_clear_line(corpus, tmp_path, run, damage, 
     result = run("librispeech", corpus, "--output", tmp_path / "out")
     assert isinstance(result.exception, UserError)
     assert message in str(result.exception) and "\n" not in str(result.exception)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_every_split_without_audio_is_one_clear_line(corpus, tmp_path, run):
+    only_text(corpus)
+    result = run("librispeech", corpus, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "no utterance has both audio and text (text without audio: 84-121123-0000)" in result.stderr
+    assert len(result.stderr.splitlines()) == 3
+    assert result.stderr.endswith("2 of 2 failed\n")
     assert not list(tmp_path.glob("out/*"))
 
 

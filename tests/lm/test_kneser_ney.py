@@ -143,3 +143,13 @@ def test_thresholds_that_would_break_the_model_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=reason):
         build_table([write(tmp_path)], 3, prune=prune)
+
+
+def test_discounts_of_nothing_are_none_since_no_context_would_hand_anything_down(tmp_path: Path) -> None:
+    """Words said once, twice, thrice and four times in numbers of which the third discount is 0."""
+    times = {1: 4, 2: 2, 3: 2, 4: 3}
+    words = [(f"W{many}{number}", many) for many, count in times.items() for number in range(count)]
+    (tmp_path / "text.txt").write_text("".join(f"{word}\n" * many for word, many in words))
+    table = build_table([tmp_path / "text.txt"], order=2, temporary=tmp_path)
+    assert all(np.isfinite(level.backoff).all() for level in table.levels)
+    assert measure_perplexity(NGram.from_table(table), [tmp_path / "text.txt"]).with_unknown < 100

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from asr.errors import UserError
+from asr.lm.ngram import NGram
 from asr.model import PRETRAINED
 
 TEXT = "THE CAT SAT ON THE MAT\nTHE DOG SAT ON THE CAT\nA CAT AND A DOG\nTHE MAT\n" * 3
@@ -122,6 +124,23 @@ def test_names_that_cannot_be_written_are_refused_before_the_work(
         ran = run_asr("lm", "build", tmp_path / "missing.txt", "-o", tmp_path / name)
         assert ran.status == 1 and reason in ran.stderr
     assert run_asr("lm", "build", text, "-o", "-").stderr.startswith("asr: -: give the name of a file")
+    for name in ("file/lm", "file/lm.arpa"):
+        ran = run_asr("lm", "build", tmp_path / "missing.txt", "-o", tmp_path / name)
+        assert ran.status == 1 and f"{name}: cannot be written" in ran.stderr
+
+
+def test_half_a_model_and_an_arpa_file_in_its_place_are_named(
+    run_asr: Run, text: Path, tmp_path: Path
+) -> None:
+    run_asr("lm", "build", text, "-o", tmp_path / "lm")
+    run_asr("lm", "build", tmp_path / "lm", "-o", tmp_path / "lm.arpa")
+    with pytest.raises(UserError, match=r"lm\.arpa -o lm` makes one"):
+        NGram.load(tmp_path / "lm.arpa")
+    (tmp_path / "lm" / "words.txt").unlink()
+    for command in (("perplexity", tmp_path / "lm", text), ("info", tmp_path / "lm")):
+        ran = run_asr("lm", *command)
+        assert (ran.status, len(ran.stderr.splitlines())) == (1, 1)
+        assert "words.txt of this language model is missing" in ran.stderr
 
 
 def test_a_text_that_cannot_be_measured_is_named(run_asr: Run, text: Path, tmp_path: Path) -> None:
@@ -129,7 +148,7 @@ def test_a_text_that_cannot_be_measured_is_named(run_asr: Run, text: Path, tmp_p
     (tmp_path / "wide.txt").write_text("ONE\n", encoding="utf-16")
     ran = run_asr("lm", "perplexity", tmp_path / "lm", text, tmp_path / "wide.txt")
     assert ran.stderr.startswith(f"asr: {tmp_path}/wide.txt: the text is not UTF-8")
-    assert f"asr: {text}: no language model here" in run_asr("lm", "info", text).stderr
+    assert f"asr: {text}: is a file, not a language model's directory" in run_asr("lm", "info", text).stderr
 
 
 def test_words_outside_the_vocabulary_are_counted_and_must_not_be_all(

@@ -306,6 +306,18 @@ def test_a_run_whose_text_gave_other_words_since_is_not_continued(recipe: Path, 
         train_lm(load_lm_recipe(recipe, steps), tmp_path / "run", True, print)
 
 
+def test_what_a_resumed_run_has_otherwise_is_told(recipe: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    first = load_lm_recipe(recipe, ["schedule.steps=2", "processes=1"])
+    train_lm(first, tmp_path / "run", False, print)
+    (path,) = first.data.train
+    Path(path).write_text("".join(reversed(Path(path).read_text().splitlines(keepends=True))))
+    second = load_lm_recipe(recipe, ["schedule.steps=4", "processes=1", "seed=9"])
+    train_lm(second, tmp_path / "run", True, told.append)
+    assert {"schedule.steps: 4 (was 2)", "seed: 9 (was 1)"} <= set(told)
+    assert "data.train: another text than before, so the epoch begins anew" in told
+
+
 def test_a_run_is_not_overwritten_without_resume(recipe: Path, tmp_path: Path) -> None:
     train_lm(load_lm_recipe(recipe, ["schedule.steps=2", "processes=1"]), tmp_path / "run", False, print)
     with pytest.raises(UserError, match="--resume"):

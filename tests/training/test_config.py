@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
-from asr.training.config import load_recipe, write_recipe
+from asr.training.config import load_recipe
+from asr.training.recipe_file import write_recipe
 
 
 def complaint(path: Path, *overrides: str) -> str:
