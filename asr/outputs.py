@@ -62,7 +62,8 @@ def plan_files(
             )
             jobs.append(UserError(error))
         elif replaced := _replaced((path for _, path in paths), (entry.recording.source, *read)):
-            error = f"{name}: its transcript would replace {replaced}; give another --output-dir"
+            what = "it" if replaced == name else replaced
+            error = f"{name}: its transcript would replace {what}; give another --output-dir"
             jobs.append(UserError(error))
         else:
             jobs.append(Job(entry, tuple(pair for pair in paths if new or not exists(pair[1]))))
