@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from asr import __version__
-from asr.cli.output import tell
+from asr.cli.output import forget, tell
 from asr.errors import UserError
 
 app = typer.Typer(
@@ -109,6 +109,5 @@ def main() -> None:
         # Click and rich catch a broken pipe themselves and exit with status 1.
         if not isinstance(end, BrokenPipeError) and not isinstance(end.__context__, BrokenPipeError):
             raise
-        # Python must not flush what is left into the pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget(sys.stdout)
         sys.exit(141)

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -32,8 +32,7 @@ def write_stdout(text: str) -> None:
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno == errno.EPIPE:
             raise
-        # What is left in the buffer must not be tried again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget(sys.stdout)
         raise UserError(f"standard output: cannot be written ({error.strerror})") from error
 
 
@@ -55,13 +54,13 @@ def tell(message: object) -> None:
     except BrokenPipeError:
         raise
     except OSError:  # a full disk, say: the results are worth more than what is said of them
-        forget_stderr()
+        with suppress(OSError, ValueError):
+            forget(sys.stderr)
 
 
-def forget_stderr() -> None:
-    """Say no more where standard error cannot be written, and flush nothing into it when Python ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+def forget(stream: TextIO) -> None:
+    """Write no more to a stream: what is left in its buffer must not be tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def exit_if_failed(failed: int, total: int) -> None:

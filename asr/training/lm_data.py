@@ -41,7 +41,7 @@ class Text:
     @cached_property
     def digest(self) -> str:
         """What tells this text from others."""
-        return hashlib.sha256(self.ids.tobytes()).hexdigest()
+        return hashlib.sha256(self.ids.data).hexdigest()
 
     def __len__(self) -> int:
         return len(self.starts) - 1
