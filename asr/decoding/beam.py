@@ -106,7 +106,7 @@ class BeamDecoder:
 
     def search(self, emissions: "ArrayLike | torch.Tensor") -> "NBest":
         """As :meth:`decode`, but the words of each reading are looked up when it is asked for."""
-        result = SearchResult._make(search(*self._model, self._prepared(emissions)))
+        result = SearchResult._make(search(self._model, self._prepared(emissions)))
         found: dict[str, Reading] = {}
         within = self.config.nbest_threshold
         for reading in islice(readings(result, within), self.config.nbest * _READINGS_PER_HYPOTHESIS):

@@ -9,48 +9,12 @@ from numpy.typing import NDArray
 
 from asr.decoding.hotwords import follow
 from asr.decoding.records import Number, Record, allocating, empty_table, internal, mixed
-from asr.lm.query import NGramArrays, advance
+from asr.decoding.search_model import SearchModel
+from asr.lm.query import advance
 from asr.lm.table import END_ID, UNKNOWN_ID
 
 #: The symbol that ends a word outside the lexicon.
 UNKNOWN_END = -2
-
-#: Numbers that steer the search; those not explained here are as in :class:`BeamConfig`. ``separator``: the
-#: token between words, -1 where the units have none. ``words``, ``tokens``: how many there are.
-#: ``has_lexicon``: words are looked up in a tree; else tokens follow each other freely. ``has_lm``: there is
-#: a language model of words; ``has_spelling_lm``: one of tokens. ``…_state``: states at the start (and, of
-#: the token model, at the start of every spelled word), where hotwords begun have ``hotword_score``.
-#: ``most_gained``: an upper bound of what a pending prefix's context adds to its score, where it is not a
-#: word of the lexicon. ``most_completed``: the most words that one token can complete.
-OPTIONS = np.dtype(
-    [
-        ("beam_size", np.int64),
-        ("beam_threshold", np.float64),
-        ("token_threshold", np.float64),
-        ("max_tokens", np.int64),
-        ("lm_weight", np.float64),
-        ("word_score", np.float64),
-        ("unknown_score", np.float64),
-        ("spelling_score", np.float64),
-        ("open_vocabulary", np.bool_),
-        ("sum_alignments", np.bool_),
-        ("recombine", np.bool_),
-        ("has_lexicon", np.bool_),
-        ("has_lm", np.bool_),
-        ("has_spelling_lm", np.bool_),
-        ("has_hotwords", np.bool_),
-        ("separator", np.int64),
-        ("words", np.int64),
-        ("tokens", np.int64),
-        ("lm_state", np.int64),
-        ("spelling_state", np.int64),
-        ("hotword_state", np.int64),
-        ("hotword_score", np.float64),
-        ("most_gained", np.float64),
-        ("most_completed", np.int64),
-    ],
-    align=True,
-)
 
 
 @internal
@@ -71,16 +35,10 @@ def resolve(
     contexts: NDArray,
     table: NDArray[np.int32],
     context_count: int,
-    options: Record,
-    nodes: NDArray,
-    lm_ids: NDArray[np.int32],
-    lm: NGramArrays,
-    spelling_ids: NDArray[np.int32],
-    spelling_lm: NGramArrays,
-    hotword_states: NDArray,
-    hotword_edges: NDArray,
+    model: SearchModel,
 ) -> int:
     """Give a pending prefix its context; returns the new number of contexts."""
+    options, nodes = model.options[0], model.nodes
     leaves = prefix.exit >= 0
     for step in range(2 if leaves else 1):
         symbol = np.int64(prefix.symbol)
@@ -98,7 +56,7 @@ def resolve(
             token = options.separator
             context.score += options.word_score
         elif symbol < options.words:
-            word, heeded = np.int64(lm_ids[symbol]), symbol
+            word, heeded = np.int64(model.lm_ids[symbol]), symbol
             context.score += options.word_score
         elif symbol < options.words + options.tokens:
             token = symbol - options.words
@@ -110,13 +68,15 @@ def resolve(
             word, heeded = np.int64(UNKNOWN_ID), np.int64(-1)
             context.score += options.unknown_score
         if options.has_lm and word >= 0:
-            score, state = advance(lm, np.int64(parent.lm_state), word)
+            score, state = advance(model.lm, np.int64(parent.lm_state), word)
             context.lm_state = state
             context.score += options.lm_weight * score
             if symbol < options.words and word == UNKNOWN_ID:
                 context.score += options.unknown_score
         if options.has_hotwords and heeded > -2:
-            gain, state = follow(hotword_states, hotword_edges, np.int64(parent.hotword_state), heeded)
+            gain, state = follow(
+                model.hotword_states, model.hotword_edges, np.int64(parent.hotword_state), heeded
+            )
             context.hotword_state = state
             context.score += gain
         if symbol >= options.words + options.tokens:
@@ -129,13 +89,13 @@ def resolve(
                 last = below
                 context.score += options.spelling_score
                 if options.has_spelling_lm:
-                    spelled = np.int64(spelling_ids[nodes[below].token])
-                    score, state = advance(spelling_lm, np.int64(context.spelling_state), spelled)
+                    spelled = np.int64(model.spelling_ids[nodes[below].token])
+                    score, state = advance(model.spelling_lm, np.int64(context.spelling_state), spelled)
                     context.spelling_state = state
                     context.score += options.lm_weight * score
         elif options.has_spelling_lm and token >= 0:
-            spelled = np.int64(spelling_ids[token])
-            score, state = advance(spelling_lm, np.int64(context.spelling_state), spelled)
+            spelled = np.int64(model.spelling_ids[token])
+            score, state = advance(model.spelling_lm, np.int64(context.spelling_state), spelled)
             context.spelling_state = options.spelling_state if symbol == UNKNOWN_END else state
             context.score += options.lm_weight * score
     return context_count
@@ -147,27 +107,24 @@ def add_final_scores(
     numbers: NDArray[np.int32],
     count: int,
     contexts: NDArray,
-    options: Record,
-    lm: NGramArrays,
-    spelling_lm: NGramArrays,
-    hotword_states: NDArray,
-    hotword_edges: NDArray,
+    model: SearchModel,
 ) -> None:
     """Add to ``scores`` those of the contexts in ``numbers``, and of the utterance's end after them."""
+    options = model.options[0]
     for position in range(count):
         context = contexts[numbers[position]]
         score = context.score
         if options.has_lm:
-            score += options.lm_weight * advance(lm, np.int64(context.lm_state), np.int64(END_ID))[0]
+            score += options.lm_weight * advance(model.lm, np.int64(context.lm_state), np.int64(END_ID))[0]
         elif options.has_spelling_lm and not options.has_lexicon:
             state = np.int64(context.spelling_state)
-            score += options.lm_weight * advance(spelling_lm, state, np.int64(END_ID))[0]
+            score += options.lm_weight * advance(model.spelling_lm, state, np.int64(END_ID))[0]
         if options.has_hotwords:
             state = np.int64(context.hotword_state)
             if not options.has_lexicon and options.separator >= 0:
-                gain, state = follow(hotword_states, hotword_edges, state, options.separator)
+                gain, state = follow(model.hotword_states, model.hotword_edges, state, options.separator)
                 score += gain
-            score -= hotword_states[state].advance
+            score -= model.hotword_states[state].advance
         scores[position] += score
 
 

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from asr.decoding.candidates import NEVER, OUTSIDE, insert
 from asr.decoding.contexts import UNKNOWN_END
 from asr.decoding.records import Number, Record, internal
+from asr.decoding.search_model import SearchModel
 from asr.tokenizer import BLANK_ID
 
 
 @internal
-def room(prefix: Record, options: Record, nodes: NDArray) -> int:
+def room(prefix: Record, model: SearchModel) -> int:
     """The most that one prefix can become in a frame."""
+    options, nodes = model.options[0], model.nodes
     children = 0
     if prefix.node >= 0:
         children = nodes[prefix.node + 1].first_child - nodes[prefix.node].first_child
@@ -28,11 +30,7 @@ def extend(
     first: Number,
     beam_count: Number,
     row: NDArray[np.float32],
-    options: Record,
-    nodes: NDArray,
-    endings: NDArray[np.int32],
-    look_ahead: NDArray[np.float32],
-    most_gained: NDArray[np.float64],
+    model: SearchModel,
     kept: NDArray[np.int32],
     kept_count: int,
     allowed: NDArray[np.bool_],
@@ -52,7 +50,7 @@ def extend(
         prefixes.
     """
     for number in range(first, beam_count):
-        more = room(beam[number], options, nodes)
+        more = room(beam[number], model)
         if (
             count + more > len(candidates)
             or pending_count + more > len(pending)
@@ -60,8 +58,8 @@ def extend(
         ):
             return np.int64(number), count, pending_count
         count, pending_count = _extend(
-            beam[number], row, options, nodes, endings, look_ahead, most_gained, kept, kept_count, allowed,
-            contexts, candidates, table, count, bar, counts, pending, pending_count,
+            beam[number], row, model, kept, kept_count, allowed, contexts, candidates, table, count, bar,
+            counts, pending, pending_count,
         )  # fmt: skip
     return np.int64(beam_count), count, pending_count
 
@@ -70,11 +68,7 @@ def extend(
 def _extend(
     prefix: Record,
     row: NDArray[np.float32],
-    options: Record,
-    nodes: NDArray,
-    endings: NDArray[np.int32],
-    look_ahead: NDArray[np.float32],
-    most_gained: NDArray[np.float64],
+    model: SearchModel,
     kept: NDArray[np.int32],
     kept_count: int,
     allowed: NDArray[np.bool_],
@@ -88,6 +82,7 @@ def _extend(
     pending_count: int,
 ) -> tuple[int, int]:
     """Add all prefixes that are one token longer; returns the new numbers of candidates and pending ones."""
+    options, nodes, endings = model.options[0], model.nodes, model.endings
     node, separator = np.int64(prefix.node), options.separator
     said = contexts[prefix.context].score
     begin = end = np.int64(0)
@@ -110,7 +105,7 @@ def _extend(
                 continue
             first, last = nodes[child].first_word, nodes[child + 1].first_word
             goes_on = nodes[child + 1].first_child > nodes[child].first_child
-            bonus = said + look_ahead[child]
+            bonus = said + model.look_ahead[child]
             stays = goes_on or (separator >= 0 and last > first)
             if stays and mass + bonus >= bar.lowest:
                 count = insert(
@@ -120,14 +115,14 @@ def _extend(
             if separator < 0:
                 for ending in range(first, last):
                     word = endings[ending]
-                    if mass + said + most_gained[word] >= bar.lowest:
+                    if mass + said + model.most_gained[word] >= bar.lowest:
                         _put_off(pending[pending_count], prefix, -1, word, 0, token, token, mass)
                         pending_count += 1
         if separator >= 0 and allowed[separator]:
             mass = prefix.total + row[separator]
             for ending in range(nodes[node].first_word, nodes[node + 1].first_word):
                 word = endings[ending]
-                if mass + said + most_gained[word] >= bar.lowest:
+                if mass + said + model.most_gained[word] >= bar.lowest:
                     _put_off(pending[pending_count], prefix, -1, word, 0, BLANK_ID, separator, mass)
                     pending_count += 1
         if not options.open_vocabulary:
@@ -191,9 +186,7 @@ def _put_off(
 def endings_of(
     beam: NDArray,
     beam_count: int,
-    options: Record,
-    nodes: NDArray,
-    endings: NDArray[np.int32],
+    model: SearchModel,
     contexts: NDArray,
     pending: NDArray,
     complete: bool,
@@ -202,6 +195,7 @@ def endings_of(
 
     Pending records with the symbol -1 end in their context; returns how many records there are.
     """
+    options, nodes, endings = model.options[0], model.nodes, model.endings
     count = 0
     for number in range(beam_count):
         prefix = beam[number]

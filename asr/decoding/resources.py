@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.decoding.config import BeamConfig
-from asr.decoding.contexts import OPTIONS
 from asr.decoding.hotwords import START, hotword_automaton
-from asr.decoding.search import SearchModel
+from asr.decoding.search_model import OPTIONS, SearchModel
 from asr.decoding.trie import LexiconTrie, Pronunciation, look_ahead
 from asr.errors import UserError
 from asr.lm.ngram import NGram

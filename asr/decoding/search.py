@@ -50,38 +50,10 @@ from asr.decoding.records import (
     internal,
     kth_largest,
 )
-from asr.lm.query import NGramArrays
+from asr.decoding.search_model import SearchModel
 from asr.tokenizer import BLANK_ID
 
 _BINS = 512
-
-
-class SearchModel(NamedTuple):
-    """What stays the same from utterance to utterance: the first arguments of :func:`search`.
-
-    Attributes:
-        options: One record of ``OPTIONS``.
-        nodes, endings: The lexicon's tree.
-        look_ahead: float32 (nodes): the best that a word below the node scores by itself.
-        lm_ids: int32 (words): ids of the lexicon's words in the language model.
-        most_gained: float64 (words): an upper bound of what each word adds to a score.
-        lm: The language model of words.
-        spelling_ids: int32 (vocabulary): ids of the tokens in the token model.
-        spelling_lm: The language model of tokens.
-        hotword_states, hotword_edges: Automaton over words, or over tokens where there is no lexicon.
-    """
-
-    options: NDArray
-    nodes: NDArray
-    endings: NDArray[np.int32]
-    look_ahead: NDArray[np.float32]
-    lm_ids: NDArray[np.int32]
-    most_gained: NDArray[np.float64]
-    lm: NGramArrays
-    spelling_ids: NDArray[np.int32]
-    spelling_lm: NGramArrays
-    hotword_states: NDArray
-    hotword_edges: NDArray
 
 
 class SearchResult(NamedTuple):
@@ -107,35 +79,18 @@ class SearchResult(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def search(
-    options_array: NDArray,
-    nodes: NDArray,
-    endings: NDArray[np.int32],
-    look_ahead: NDArray[np.float32],
-    lm_ids: NDArray[np.int32],
-    most_gained: NDArray[np.float64],
-    lm: NGramArrays,
-    spelling_ids: NDArray[np.int32],
-    spelling_lm: NGramArrays,
-    hotword_states: NDArray,
-    hotword_edges: NDArray,
-    emissions: NDArray[np.float32],
-) -> tuple[
-    NDArray,
-    NDArray,
-    NDArray,
-    NDArray[np.int32],
-    NDArray[np.float64],
-    NDArray[np.int32],
-]:
+    model: SearchModel, emissions: NDArray[np.float32]
+) -> tuple[NDArray, NDArray, NDArray, NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
     """Search the best readings of one utterance.
 
-    Args: those of :class:`SearchModel`, and
+    Args:
+        model: What the search goes by.
         emissions: Log-probabilities (frames, vocabulary), C-contiguous, without NaN.
 
     Returns:
         The fields of :class:`SearchResult`.
     """
-    options = options_array[0]
+    options = model.options[0]
     summing, recombining = options.sum_alignments, options.recombine
     frames, vocabulary = emissions.shape
     contexts, context_count = np.empty(1024, CONTEXT), np.int64(1)
@@ -173,12 +128,12 @@ def search(
         count, pending_count, reached = beam_count, np.int64(0), np.int64(0)
         while True:
             reached, count, pending_count = extend(
-                beam, reached, beam_count, row, options, nodes, endings, look_ahead, most_gained, kept,
-                kept_count, allowed, contexts, candidates, table, count, bar, counts, pending, pending_count,
+                beam, reached, beam_count, row, model, kept, kept_count, allowed, contexts, candidates,
+                table, count, bar, counts, pending, pending_count,
             )  # fmt: skip
             if reached == beam_count:
                 break
-            more = room(beam[reached], options, nodes)
+            more = room(beam[reached], model)
             candidates = grown(candidates, count + more)
             pending = grown(pending, pending_count + more)
             if 2 * (count + more) > len(table):
@@ -191,8 +146,7 @@ def search(
             table = placed_anew(candidates, contexts, count, 2 * (count + pending_count), recombining)
         count, context_count = _complete(
             pending, pending_count, contexts, context_table, context_count, candidates, table, count, bar,
-            counts, most_gained, options, nodes, lm_ids, lm, spelling_ids, spelling_lm, hotword_states,
-            hotword_edges,
+            counts, model,
         )  # fmt: skip
 
         # The best of them all.
@@ -214,17 +168,14 @@ def search(
 
     # The last words are complete without a separator.
     pending = np.empty(beam_count * (1 + options.most_completed), PENDING)
-    pending_count = endings_of(beam, beam_count, options, nodes, endings, contexts, pending, True)
+    pending_count = endings_of(beam, beam_count, model, contexts, pending, True)
     if pending_count == 0:
-        pending_count = endings_of(beam, beam_count, options, nodes, endings, contexts, pending, False)
+        pending_count = endings_of(beam, beam_count, model, contexts, pending, False)
     contexts = grown(contexts, context_count + 2 * pending_count)
     context_table = rehashed(contexts, context_count, context_count + 2 * pending_count)
     for number in range(pending_count):
         if pending[number].symbol != -1:
-            context_count = resolve(
-                pending[number], contexts, context_table, context_count, options, nodes,
-                lm_ids, lm, spelling_ids, spelling_lm, hotword_states, hotword_edges,
-            )  # fmt: skip
+            context_count = resolve(pending[number], contexts, context_table, context_count, model)
     traces = grown(traces, trace_count + pending_count)
     final_contexts, final_traces = np.empty(pending_count, np.int32), np.empty(pending_count, np.int32)
     final_scores = np.empty(pending_count, np.float64)
@@ -232,9 +183,7 @@ def search(
         pending, pending_count, context_count, traces, trace_count, frames, summing,
         final_contexts, final_scores, final_traces,
     )  # fmt: skip
-    add_final_scores(
-        final_scores, final_contexts, count, contexts, options, lm, spelling_lm, hotword_states, hotword_edges
-    )
+    add_final_scores(final_scores, final_contexts, count, contexts, model)
     return (
         contexts[:context_count],
         traces[:trace_count],
@@ -283,28 +232,18 @@ def _complete(
     count: Number,
     bar: Record,
     counts: NDArray[np.int32],
-    most_gained: NDArray[np.float64],
-    options: Record,
-    nodes: NDArray,
-    lm_ids: NDArray[np.int32],
-    lm: NGramArrays,
-    spelling_ids: NDArray[np.int32],
-    spelling_lm: NGramArrays,
-    hotword_states: NDArray,
-    hotword_edges: NDArray,
+    model: SearchModel,
 ) -> tuple[Number, Number]:
     """Make candidates of the pending prefixes; returns the new numbers of candidates and contexts."""
+    options = model.options[0]
     for number in range(pending_count):
         prefix = pending[number]
         is_word = 0 <= prefix.symbol < options.words
-        gained = most_gained[prefix.symbol] if is_word else options.most_gained
+        gained = model.most_gained[prefix.symbol] if is_word else options.most_gained
         # The bar has risen since; asking the language model takes most of the time.
         if prefix.mass + contexts[prefix.context].score + gained < bar.lowest:
             continue
-        context_count = resolve(
-            prefix, contexts, context_table, context_count, options, nodes,
-            lm_ids, lm, spelling_ids, spelling_lm, hotword_states, hotword_edges,
-        )  # fmt: skip
+        context_count = resolve(prefix, contexts, context_table, context_count, model)
         bonus = contexts[prefix.context].score
         if prefix.mass + bonus >= bar.lowest:
             count = insert(
