@@ -76,6 +76,12 @@ def decompressed(raw: IO[bytes], path: str | os.PathLike[str]) -> IO[bytes] | gz
     return raw
 
 
+def find_compressed(path: Path) -> Path:
+    """A file, or ``.gz`` behind its name where only its compressed form is there."""
+    compressed = path.with_name(f"{path.name}.gz")
+    return compressed if is_file(compressed) and not is_file(path) else path
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise what :func:`atomic_write` would, before the work whose result is to be written."""
     path = Path(path)

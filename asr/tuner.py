@@ -15,7 +15,7 @@ from asr.decoding.prior import mean_posterior
 from asr.decoding.settings import beam_config, config_for_rescoring, phrase_pause, rescoring_config
 from asr.errors import UserError
 from asr.files import check_folder_writable
-from asr.lexicon import LEXICONS, find_lexicon
+from asr.lexicon import LEXICON, find_lexicon
 from asr.lm.ngram import NGram
 from asr.lm.rnn import load_rnn_lm
 from asr.manifest import Utterance
@@ -194,14 +194,14 @@ class Tuner:
         Raises:
             UserError: it cannot be written.
         """
-        plain, compressed = LEXICONS
-        lexicon = compressed if str(self._given.lexicon).endswith(".gz") else plain
+        compressed = f"{LEXICON}.gz"
+        lexicon = compressed if str(self._given.lexicon).endswith(".gz") else LEXICON
         parts = {"lm": self._given.lm, lexicon: self._given.lexicon, "rescoring_lm": self._rescoring_lm}
         for name, source in parts.items():
             if source is not None:
                 install(Path(source), self.folder / name)
         if self._given.lexicon is not None:
-            other = plain if lexicon == compressed else compressed
+            other = LEXICON if lexicon == compressed else compressed
             (self.folder / other).unlink(missing_ok=True)
         write_prior(self.folder, self.head, self._prior)
         write_config(self.folder, self._network.config)

@@ -2,7 +2,7 @@
 
 from asr.lexicon.build import BuiltLexicon, Guess, build_lexicon, read_words
 from asr.lexicon.files import (
-    LEXICONS,
+    LEXICON,
     PHONES,
     Dictionary,
     Pronunciation,
@@ -15,7 +15,7 @@ from asr.lexicon.files import (
 from asr.lexicon.rules import WordRules
 
 __all__ = [
-    "LEXICONS",
+    "LEXICON",
     "PHONES",
     "BuiltLexicon",
     "Dictionary",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import UserError
-from asr.files import is_folder
+from asr.files import BROKEN_DATA, decompressed, find_compressed, is_folder
 from asr.lexicon.files import Dictionary, Pronunciation
 from asr.lexicon.rules import WordRules
 
@@ -65,10 +65,11 @@ def read_words(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         UserError: the file cannot be read or holds no words.
     """
-    source = Path(path) / "words.txt" if is_folder(path) else Path(path)
+    source = find_compressed(Path(path) / "words.txt") if is_folder(path) else Path(path)
     try:
-        lines = source.read_text(encoding="utf-8-sig").upper().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with source.open("rb") as raw, decompressed(raw, source) as stream:
+            lines = stream.read().decode("utf-8-sig").upper().splitlines()
+    except (*BROKEN_DATA, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{source}: cannot read a list of words, one a line ({reason})") from error
     first = next((line.split()[0] for line in lines if line.strip()), "")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr import tokenizer
 from asr.errors import UserError
-from asr.files import BROKEN_DATA, atomic_write_compressed, decompressed, is_file
+from asr.files import BROKEN_DATA, atomic_write_compressed, decompressed, find_compressed
 
 Pronunciation = tuple[str, ...]
 Dictionary = dict[str, tuple[Pronunciation, ...]]
@@ -22,8 +22,8 @@ Dictionary = dict[str, tuple[Pronunciation, ...]]
 #: The 39 phones of CMUdict (ARPAbet), stress left out.
 PHONES = frozenset(tokenizer.PHONES) - {tokenizer.BLANK}
 
-#: Names of a model directory's lexicon, of which it has one.
-LEXICONS = ("lexicon.txt", "lexicon.txt.gz")
+#: Name of a model directory's lexicon; ``.gz`` may stand behind it.
+LEXICON = "lexicon.txt"
 
 _STRESS = re.compile(r"(?<=[A-Z])[0-2]$")
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$")
@@ -64,7 +64,7 @@ def write_lexicon(path: str | os.PathLike[str], entries: Iterable[tuple[str, Pro
 
 def find_lexicon(folder: Path) -> Path:
     """Where a model directory has its lexicon, plain or compressed, or would have it."""
-    return next((path for name in LEXICONS if is_file(path := folder / name)), folder / LEXICONS[0])
+    return find_compressed(folder / LEXICON)
 
 
 def format_lexicon(entries: Iterable[tuple[str, Pronunciation]]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """An n-gram language model ready to be asked, in memory or mapped from its directory."""
 
+import gzip
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,11 +12,21 @@ import yaml
 from numpy.typing import NDArray
 
 from asr.errors import UserError
-from asr.files import atomic_write, is_file
+from asr.files import (
+    BROKEN_DATA,
+    atomic_write,
+    atomic_write_compressed,
+    decompressed,
+    find_compressed,
+    is_file,
+)
 from asr.lm import query
 from asr.lm.quantization import codebook, encode
 from asr.lm.query import EMPTY_STATE, NGramArrays
 from asr.lm.table import BEGIN, BEGIN_ID, END, SPECIAL_WORDS, UNKNOWN_ID, Level, NGramTable, check_vocabulary
+
+#: Name of the file of words in a model's directory, before it was compressed.
+WORDS = "words.txt"
 
 _FORMAT = 1
 _NPY_HEADER = 128
@@ -54,7 +65,11 @@ class NGram:
         """The vocabulary in the order of the ids; the first three are ``<unk>``, ``<s>``, ``</s>``."""
         if isinstance(self._words, list):
             return self._words
-        words = self._words.read_text(encoding="utf-8").split("\n")[:-1]
+        try:
+            with self._words.open("rb") as raw, decompressed(raw, self._words) as stream:
+                words = stream.read().decode().split("\n")[:-1]
+        except (*BROKEN_DATA, UnicodeDecodeError) as error:
+            raise UserError(f"{self._words}: cannot be read ({error})") from error
         if len(words) != self.counts[0]:
             raise UserError(
                 f"{self._words}: {len(words)} words, but the model has {self.counts[0]}; build it anew"
@@ -129,23 +144,25 @@ class NGram:
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"{directory}: a file of this language model cannot be read ({error})") from error
         _check(arrays, description, directory)
-        if not is_file(directory / "words.txt"):
-            raise UserError(f"{directory}: words.txt of this language model is missing")
+        words = find_compressed(directory / WORDS)
+        if not is_file(words):
+            raise UserError(f"{directory}: {WORDS}.gz of this language model is missing")
         return cls(
             arrays,
-            directory / "words.txt",
+            words,
             description.get("unit", "words"),
             description.get("provenance"),
         )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write ``lm.yaml``, ``words.txt`` and an .npy file an array into a directory."""
+        """Write ``lm.yaml``, ``words.txt.gz`` and an .npy file an array into a directory."""
         directory = Path(directory)
         for name, array in self.arrays._asdict().items():
             with atomic_write(directory / f"{name}.npy", "wb") as stream:
                 np.save(stream, array)
-        with atomic_write(directory / "words.txt") as stream:
-            stream.writelines(f"{word}\n" for word in self.words)
+        with atomic_write_compressed(directory / f"{WORDS}.gz") as stream:
+            stream.write(_lines(self.words))
+        (directory / WORDS).unlink(missing_ok=True)  # of a model that was there before
         description = {
             "format": _FORMAT,
             "order": self.order,
@@ -226,11 +243,16 @@ class NGram:
         return NGramTable(self.words, levels, self.unit, self.provenance)
 
 
-def packed_size(words: Sequence[str], counts: Sequence[int], contexts: int, wide: bool, bits: int) -> int:
+def spelled_size(words: Sequence[str]) -> int:
+    """Bytes that the words of a saved model take."""
+    return len(gzip.compress(_lines(words), 9, mtime=0))
+
+
+def packed_size(spelled: int, counts: Sequence[int], contexts: int, wide: bool, bits: int) -> int:
     """Bytes that a saved model takes.
 
     Args:
-        words: The vocabulary.
+        spelled: Those of its words, by :func:`spelled_size`.
         counts: N-grams of each order.
         contexts: Number of contexts, the empty one included.
         wide: Whether a word id above 65,535 ends an n-gram of order 2 or more.
@@ -239,10 +261,13 @@ def packed_size(words: Sequence[str], counts: Sequence[int], contexts: int, wide
     total, code = sum(counts), bits // 8
     files = len(NGramArrays._fields) * _NPY_HEADER + _DESCRIPTION_ROOM
     codebooks = 2 * len(counts) * 4 << bits
-    spelling = sum(len(word.encode()) + 1 for word in words)
     ngrams = total * code + (total - counts[0]) * (3 if wide else 2)
     bit_map = -(-(total - counts[-1]) // 64) * 12
-    return files + codebooks + spelling + ngrams + bit_map + contexts * (8 + code) + 4
+    return files + codebooks + spelled + ngrams + bit_map + contexts * (8 + code) + 4
+
+
+def _lines(words: Sequence[str]) -> bytes:
+    return "".join(f"{word}\n" for word in words).encode()
 
 
 def _frozen(arrays: NGramArrays) -> NGramArrays:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import UserError
-from asr.lm.ngram import packed_size
+from asr.lm.ngram import packed_size, spelled_size
 from asr.lm.table import BEGIN_ID, END_ID, Level, NGramTable
 from asr.lm.text import Report, no_report
 
@@ -52,19 +52,19 @@ def prune_to_size(table: NGramTable, size: int, bits: int = 8, report: Report = 
     Raises:
         UserError: the words alone take more room, or as :func:`prune_by_entropy`.
     """
-    if _size(table, [np.ones(count, dtype=bool) for count in table.counts], bits) <= size:
+    spelled = spelled_size(table.words)
+    if _size(table, [np.ones(count, dtype=bool) for count in table.counts], bits, spelled) <= size:
         return table
     pruner = _Pruner(table, report)
     pruner.forget_rare_words()
     kept = pruner.select(np.inf)
-    if _size(table, kept, bits) > size:
-        least = _size(table, kept, bits)
+    if (least := _size(table, kept, bits, spelled)) > size:
         raise UserError(f"--size: the words alone take {least:,} bytes of {size:,}; take fewer words")
     low, high = np.log(1e-12), 0.0
     for step in range(_SEARCH_STEPS):
         middle = (low + high) / 2
         chosen = pruner.select(float(np.exp(middle)), _CONTEXT_PRICE)
-        reached = _size(table, chosen, bits)
+        reached = _size(table, chosen, bits, spelled)
         report("choosing n-grams", (step + 1) / _SEARCH_STEPS)
         if reached > size:
             low = middle
@@ -241,10 +241,10 @@ def _tokens(words: Level) -> int:
     return int(words.count.sum(dtype=np.int64)) - int(words.count[BEGIN_ID])
 
 
-def _size(table: NGramTable, kept: list[NDArray[np.bool_]], bits: int) -> int:
+def _size(table: NGramTable, kept: list[NDArray[np.bool_]], bits: int, spelled: int) -> int:
     contexts, wide = 1, False
     for level, keep in zip(table.levels[1:], kept[1:], strict=True):
         context = level.context[keep]
         contexts += int(np.count_nonzero(context[1:] != context[:-1])) + bool(len(context))
         wide |= int(level.word[keep].max(initial=0)) >= _NARROW
-    return packed_size(table.words, [int(keep.sum()) for keep in kept], contexts, wide, bits)
+    return packed_size(spelled, [int(keep.sum()) for keep in kept], contexts, wide, bits)

@@ -78,7 +78,7 @@ def test_an_empty_lexicon(run_asr: Run, beam_model: Path, clips: Path, tmp_path:
     assert "lexicon" in refusal(run_asr, beam_model, clips, "--lexicon", tmp_path / "lexicon.txt")
 
 
-@pytest.mark.parametrize("array", ["children.npy", "word_low.npy", "words.txt"])
+@pytest.mark.parametrize("array", ["children.npy", "word_low.npy", "words.txt.gz"])
 def test_a_language_model_that_was_cut_short(
     run_asr: Run, copied_model: Path, clips: Path, array: str
 ) -> None:

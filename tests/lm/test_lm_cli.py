@@ -136,11 +136,11 @@ def test_half_a_model_and_an_arpa_file_in_its_place_are_named(
     run_asr("lm", "build", tmp_path / "lm", "-o", tmp_path / "lm.arpa")
     with pytest.raises(UserError, match=r"lm\.arpa -o lm` makes one"):
         NGram.load(tmp_path / "lm.arpa")
-    (tmp_path / "lm" / "words.txt").unlink()
+    (tmp_path / "lm" / "words.txt.gz").unlink()
     for command in (("perplexity", tmp_path / "lm", text), ("info", tmp_path / "lm")):
         ran = run_asr("lm", *command)
         assert (ran.status, len(ran.stderr.splitlines())) == (1, 1)
-        assert "words.txt of this language model is missing" in ran.stderr
+        assert "words.txt.gz of this language model is missing" in ran.stderr
 
 
 def test_a_text_that_cannot_be_measured_is_named(run_asr: Run, text: Path, tmp_path: Path) -> None:

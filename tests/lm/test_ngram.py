@@ -193,7 +193,7 @@ def test_a_file_of_the_model_cut_short_is_named(tmp_path: Path) -> None:
 
 def test_saved_arrays_are_all_that_a_model_needs(tmp_path: Path) -> None:
     NGram.from_table(random_table(1)).save(tmp_path)
-    expected = {"lm.yaml", "words.txt", *(f"{name}.npy" for name in NGramArrays._fields)}
+    expected = {"lm.yaml", "words.txt.gz", *(f"{name}.npy" for name in NGramArrays._fields)}
     assert {path.name for path in tmp_path.iterdir()} == expected
 
 

@@ -128,7 +128,7 @@ def test_a_model_that_fits_stays_as_it_is(table: NGramTable) -> None:
 
 def test_a_size_that_the_words_alone_exceed_is_refused(larger: NGramTable) -> None:
     with pytest.raises(UserError, match="the words alone take"):
-        prune_to_size(larger, 15_000)
+        prune_to_size(larger, 10_000)
 
 
 def test_words_of_three_bytes_keep_their_unigram_only(
