@@ -83,8 +83,9 @@ def stay_as_candidates(
 
 
 @internal
-def lower_bar(bar: Record, counts: NDArray[np.int32], ceiling: float, threshold: float) -> None:
+def lower_bar(bar: Record, ceiling: float, threshold: float) -> None:
     """Start a frame in which scores will hardly exceed ``ceiling``."""
+    counts = bar.counts
     bar.best = NEVER
     bar.lowest = NEVER
     bar.ceiling = ceiling
@@ -96,13 +97,14 @@ def lower_bar(bar: Record, counts: NDArray[np.int32], ceiling: float, threshold:
 
 
 @internal
-def raise_bar(bar: Record, counts: NDArray[np.int32], score: float, is_leader: bool, options: Record) -> None:
+def raise_bar(bar: Record, score: float, is_leader: bool, options: Record) -> None:
     """Take account of a candidate; those that may yet give way to others of their future do not count."""
     if score > bar.best:
         bar.best = score
         bar.lowest = max(bar.lowest, score - options.beam_threshold)
     if not is_leader or score <= bar.ceiling - bar.bins * bar.width:
         return
+    counts = bar.counts
     position = np.int64((bar.ceiling - score) / bar.width)
     counts[position if position > 0 else 0] += 1
     bar.above += 1
@@ -113,13 +115,11 @@ def raise_bar(bar: Record, counts: NDArray[np.int32], score: float, is_leader: b
 
 
 @internal
-def raise_bar_by_all(
-    bar: Record, counts: NDArray[np.int32], candidates: NDArray, count: int, options: Record
-) -> None:
+def raise_bar_by_all(bar: Record, candidates: NDArray, count: int, options: Record) -> None:
     """Take account of the first candidates."""
     for number in range(count):
         is_leader = candidates[number].leader == number
-        raise_bar(bar, counts, candidates[number].score, is_leader, options)
+        raise_bar(bar, candidates[number].score, is_leader, options)
 
 
 @internal
@@ -129,7 +129,6 @@ def insert(
     contexts: NDArray,
     count: int,
     bar: Record,
-    counts: NDArray[np.int32],
     options: Record,
     context: int,
     node: int,
@@ -146,7 +145,7 @@ def insert(
     candidate.last = last
     number = place(candidates, table, contexts, count, options.recombine)
     prefix = candidates[number]
-    raise_bar(bar, counts, mass + bonus, number == count and prefix.leader == number, options)
+    raise_bar(bar, mass + bonus, number == count and prefix.leader == number, options)
     if number == count:
         prefix.blank = NEVER
         prefix.token = mass

@@ -4,6 +4,8 @@ Inside a word they are candidates at once. Those that complete a word or leave t
 *pending*: records of what is to be looked up, left out where no context could bring them into the beam.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,20 @@ from asr.decoding.contexts import UNKNOWN_END
 from asr.decoding.records import Number, Record, internal
 from asr.decoding.search_model import SearchModel
 from asr.tokenizer import BLANK_ID
+
+
+class Frame(NamedTuple):
+    """What is heard in a frame.
+
+    Attributes:
+        emissions: Log-probabilities (vocabulary).
+        tokens: int32: the tokens that are worth trying.
+        allowed: bool (vocabulary): whether each is one of them.
+    """
+
+    emissions: NDArray[np.float32]
+    tokens: NDArray[np.int32]
+    allowed: NDArray[np.bool_]
 
 
 @internal
@@ -29,17 +45,13 @@ def extend(
     beam: NDArray,
     first: Number,
     beam_count: Number,
-    row: NDArray[np.float32],
+    frame: Frame,
     model: SearchModel,
-    kept: NDArray[np.int32],
-    kept_count: int,
-    allowed: NDArray[np.bool_],
     contexts: NDArray,
     candidates: NDArray,
     table: NDArray[np.int32],
     count: Number,
     bar: Record,
-    counts: NDArray[np.int32],
     pending: NDArray,
     pending_count: Number,
 ) -> tuple[Number, Number, Number]:
@@ -58,39 +70,35 @@ def extend(
         ):
             return np.int64(number), count, pending_count
         count, pending_count = _extend(
-            beam[number], row, model, kept, kept_count, allowed, contexts, candidates, table, count, bar,
-            counts, pending, pending_count,
-        )  # fmt: skip
+            beam[number], frame, model, contexts, candidates, table, count, bar, pending, pending_count
+        )
     return np.int64(beam_count), count, pending_count
 
 
 @internal
 def _extend(
     prefix: Record,
-    row: NDArray[np.float32],
+    frame: Frame,
     model: SearchModel,
-    kept: NDArray[np.int32],
-    kept_count: int,
-    allowed: NDArray[np.bool_],
     contexts: NDArray,
     candidates: NDArray,
     table: NDArray[np.int32],
     count: int,
     bar: Record,
-    counts: NDArray[np.int32],
     pending: NDArray,
     pending_count: int,
 ) -> tuple[int, int]:
     """Add all prefixes that are one token longer; returns the new numbers of candidates and pending ones."""
     options, nodes, endings = model.options[0], model.nodes, model.endings
+    row, kept, allowed = frame
     node, separator = np.int64(prefix.node), options.separator
     said = contexts[prefix.context].score
     begin = end = np.int64(0)
     if node >= 0:
         begin, end = np.int64(nodes[node].first_child), np.int64(nodes[node + 1].first_child)
         # Go through the children or through the tokens, whichever are fewer.
-        by_children = end - begin <= kept_count
-        for position in range(end - begin if by_children else kept_count):
+        by_children = end - begin <= len(kept)
+        for position in range(end - begin if by_children else len(kept)):
             if by_children:
                 child = begin + position
                 if not allowed[nodes[child].token]:
@@ -109,7 +117,7 @@ def _extend(
             stays = goes_on or (separator >= 0 and last > first)
             if stays and mass + bonus >= bar.lowest:
                 count = insert(
-                    candidates, table, contexts, count, bar, counts, options, prefix.context, child, token,
+                    candidates, table, contexts, count, bar, options, prefix.context, child, token,
                     mass, bonus, prefix.trace, token,
                 )  # fmt: skip
             if separator < 0:
@@ -127,7 +135,7 @@ def _extend(
                     pending_count += 1
         if not options.open_vocabulary:
             return count, pending_count
-    for position in range(kept_count):
+    for position in range(len(kept)):
         token = np.int64(kept[position])
         ends = token == separator
         if node >= 0:

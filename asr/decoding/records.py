@@ -86,7 +86,8 @@ PENDING = np.dtype(
 
 #: What a candidate's score must reach in this frame, ``lowest``: the ``best`` score so far less the beam
 #: threshold, and once there are candidates enough for the beam, that of the last of them. For this, scores
-#: are counted in bins of ``width`` from ``ceiling`` down; ``above`` are those in the first ``bins`` bins.
+#: are counted (``counts``) in bins of ``width`` from ``ceiling`` down; ``above`` are those in the first
+#: ``bins`` bins.
 BAR = np.dtype(
     [
         ("best", np.float64),
@@ -95,6 +96,7 @@ BAR = np.dtype(
         ("width", np.float64),
         ("above", np.int64),
         ("bins", np.int64),
+        ("counts", np.int32, (512,)),
     ],
     align=True,
 )

@@ -33,7 +33,7 @@ from asr.decoding.candidates import (
     stay_as_candidates,
 )
 from asr.decoding.contexts import add_final_scores, make_first_context, rehashed, resolve
-from asr.decoding.extension import endings_of, extend, room
+from asr.decoding.extension import Frame, endings_of, extend, room
 from asr.decoding.records import (
     BAR,
     CONTEXT,
@@ -52,8 +52,6 @@ from asr.decoding.records import (
 )
 from asr.decoding.search_model import SearchModel
 from asr.tokenizer import BLANK_ID
-
-_BINS = 512
 
 
 class SearchResult(NamedTuple):
@@ -100,7 +98,7 @@ def search(
     links, link_count = np.empty(256, LINK), np.int64(0)
     candidates, table = np.empty(1024, PREFIX), empty_table(512)
     beam, beam_count = np.empty(256, PREFIX), np.int64(1)
-    bar, counts = np.empty(1, BAR)[0], np.empty(_BINS, np.int32)
+    bars = np.empty(1, BAR)
     pending = np.empty(256, PENDING)
     scratch = np.empty(max(1024, vocabulary), np.float64)
     kept = np.empty(vocabulary, np.int32)
@@ -110,7 +108,9 @@ def search(
     for frame in range(frames):
         row = emissions[frame]
         kept_count = _choose_tokens(row, options, kept, allowed, scratch)
-        lower_bar(bar, counts, beam[0].score + row.max(), options.beam_threshold)
+        # A record does not keep its array: this one lives as long as it is asked for.
+        bar = bars[0]
+        lower_bar(bar, beam[0].score + row.max(), options.beam_threshold)
         silence = np.float64(row[BLANK_ID])
         if options.separator >= 0:
             silence = add(silence, np.float64(row[options.separator]), summing)
@@ -122,14 +122,15 @@ def search(
         candidates = grown(candidates, beam_count)
         stay_as_candidates(beam, beam_count, candidates, row, silence, summing)
         table = placed_anew(candidates, contexts, beam_count, 2 * beam_count, recombining)
-        raise_bar_by_all(bar, counts, candidates, beam_count, options)
+        raise_bar_by_all(bar, candidates, beam_count, options)
 
+        heard = Frame(row, kept[:kept_count], allowed)
         # Prefixes that are a token longer: inside a word at once, others when their contexts are known.
         count, pending_count, reached = beam_count, np.int64(0), np.int64(0)
         while True:
             reached, count, pending_count = extend(
-                beam, reached, beam_count, row, model, kept, kept_count, allowed, contexts, candidates,
-                table, count, bar, counts, pending, pending_count,
+                beam, reached, beam_count, heard, model, contexts, candidates, table, count, bar, pending,
+                pending_count,
             )  # fmt: skip
             if reached == beam_count:
                 break
@@ -146,7 +147,7 @@ def search(
             table = placed_anew(candidates, contexts, count, 2 * (count + pending_count), recombining)
         count, context_count = _complete(
             pending, pending_count, contexts, context_table, context_count, candidates, table, count, bar,
-            counts, model,
+            model,
         )  # fmt: skip
 
         # The best of them all.
@@ -231,7 +232,6 @@ def _complete(
     table: NDArray[np.int32],
     count: Number,
     bar: Record,
-    counts: NDArray[np.int32],
     model: SearchModel,
 ) -> tuple[Number, Number]:
     """Make candidates of the pending prefixes; returns the new numbers of candidates and contexts."""
@@ -247,7 +247,7 @@ def _complete(
         bonus = contexts[prefix.context].score
         if prefix.mass + bonus >= bar.lowest:
             count = insert(
-                candidates, table, contexts, count, bar, counts, options, prefix.context, prefix.node,
+                candidates, table, contexts, count, bar, options, prefix.context, prefix.node,
                 prefix.last, prefix.mass, bonus, prefix.trace, prefix.fresh,
             )  # fmt: skip
     return count, context_count
