@@ -1,14 +1,14 @@
 """A model directory's decoding settings: found on a development set, and written into the directory."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from asr.decoding.config import BeamConfig
-from asr.decoding.loading import choose_head, decoder_builder, write_prior
+from asr.decoding.loading import BeamParts, choose_head, load_beam_parts, write_prior
 from asr.decoding.options import NONE, DecodingOptions
 from asr.decoding.phrases import PAUSE, Phrases, cut_at_pauses
 from asr.decoding.prior import mean_posterior
@@ -16,7 +16,6 @@ from asr.decoding.settings import beam_config, config_for_rescoring, phrase_paus
 from asr.errors import UserError
 from asr.files import check_folder_writable
 from asr.lexicon import LEXICON, find_lexicon
-from asr.lm.ngram import NGram
 from asr.lm.rnn import load_rnn_lm
 from asr.manifest import Utterance
 from asr.model import PRETRAINED, find_model, write_config
@@ -79,7 +78,7 @@ class Tuner:
         self._given, self._threads = options, threads
         self._rescoring_lm = self._find_rescoring_lm()
         self._rnn = None if self._rescoring_lm is None else load_rnn_lm(self._rescoring_lm, fast_eight_bits())
-        self._check_parts()
+        self._parts = self._load_parts()
 
     def _find_rescoring_lm(self) -> Path | None:
         if self._given.rescore == NONE:
@@ -88,16 +87,17 @@ class Tuner:
             return Path(self._given.rescore)
         return self.folder / "rescoring_lm" if self.settings.get("rescoring") else None
 
-    def _check_parts(self) -> None:
-        decoder_builder(self.folder, self._network, self._given)
+    def _load_parts(self) -> BeamParts:
+        parts = load_beam_parts(self.folder, self._network, self._given)
         own, default = find_lexicon(self.folder), self._network.default_head
         if self.head != default and self._given.lexicon is None and own.is_file():
             raise UserError(
                 f"{own}: is written in the tokens of head {default}, and there is one for the head that is "
                 f"decoded; give {self.head} a --lexicon, or remove it"
             )
-        if self._rnn is not None and self._given.lm is None and not (self.folder / "lm").is_dir():
+        if self._rnn is not None and parts.lm is None:
             raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
+        return parts
 
     def hear(
         self,
@@ -132,7 +132,7 @@ class Tuner:
             **_UNCALIBRATED,
         }
         self._network.config.decoding = self.settings
-        self._build = decoder_builder(self.folder, self._network, self._given, self._prior)
+        self._parts = replace(self._parts, prior=self._prior)
         self._phrases = self._cut(emissions)
         return len(emissions)
 
@@ -143,7 +143,7 @@ class Tuner:
     def search_weights(self, tried: Tried) -> Trial:
         """Find the weights of the beam search; ``tried`` is told of each trial."""
         config = self._config()
-        measure = measure_with(self._build, config, self._phrases, self._references, self._threads)
+        measure = measure_with(self._parts.decoder, config, self._phrases, self._references, self._threads)
         best = pattern_search(measure, {name: getattr(config, name) for name in FIRST_STEPS}, tried)
         self.settings |= _rounded(best.weights)
         self._nbests = self._search()
@@ -157,7 +157,7 @@ class Tuner:
         config = self._config()
         if self._rnn is not None:
             config = config_for_rescoring(config, rescoring_config(self.settings))
-        return self._build(config).decode_batch(self._phrases.emissions, threads=self._threads)
+        return self._parts.decoder(config).decode_batch(self._phrases.emissions, threads=self._threads)
 
     def search_rescoring(self, tried: Tried) -> Trial | None:
         """Find how much the recurrent model counts; None where there is none."""
@@ -165,8 +165,9 @@ class Tuner:
         self.settings.pop("rescoring", None)
         if self._rnn is None:
             return None
-        ngram = NGram.load(self._given.lm or self.folder / "lm")
-        scored = ScoredLists(self._nbests, self._rnn, ngram, self._config().lm_weight, rescoring.context)
+        lm, weight = self._parts.lm, self._config().lm_weight
+        assert lm is not None
+        scored = ScoredLists(self._nbests, self._rnn, lm, weight, rescoring.context)
         measure = scored.measure(self._phrases, self._references)
         start = {"mix": rescoring.mix, "lm_scale": rescoring.lm_scale}
         best = pattern_search(measure, start, tried, RESCORING_STEPS)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import BeamConfig
-from asr.decoding.loading import decoder_builder
+from asr.decoding.loading import load_beam_parts
 from asr.decoding.options import DecodingOptions
 from asr.decoding.settings import beam_config
 from asr.decoding.trie import LexiconTrie
@@ -82,10 +82,10 @@ def main() -> None:
 
     head = model.default_head
     options = DecodingOptions(decoder="beam")
-    build, tuned = decoder_builder(folder, model, options), beam_config(model.config.decoding, options)
+    parts, tuned = load_beam_parts(folder, model, options), beam_config(model.config.decoding, options)
     emissions = {each.id: array for each, array in compute_emissions(model, utterances, head)}
     decoders = {
-        f"ours, beam {size}": best_text(build(replace(tuned, beam_size=size))) for size in given.beams
+        f"ours, beam {size}": best_text(parts.decoder(replace(tuned, beam_size=size))) for size in given.beams
     }
     print(f"\n{head}, the model's own weights\n")
     report(decoders, emissions, texts, seconds)

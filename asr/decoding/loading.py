@@ -5,6 +5,7 @@ weights, and the directory an ``lm/``, a ``lexicon.txt`` and a ``rescoring_lm/``
 replaces them, and ``none`` switches each off.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,14 @@ from asr.files import exists, is_file
 from asr.transcript import Hypothesis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import ArrayLike
     from torch import Tensor
 
     from asr.decoding.beam import BeamDecoder
+    from asr.decoding.trie import LexiconTrie
+    from asr.lm.ngram import NGram
     from asr.model import AcousticModel
+    from asr.tokenizer import Tokenizer
 
 
 class GreedyDecoder:
@@ -82,19 +84,55 @@ class RescoredBeamSearch:
         ]
 
 
-def decoder_builder(
-    folder: Path, model: "AcousticModel", options: DecodingOptions, prior: "ArrayLike | None" = None
-) -> "Callable[[BeamConfig], BeamDecoder]":
-    """Read LM, lexicon, hotwords and prior once; the result makes a beam decoder of any settings.
+@dataclass(frozen=True)
+class BeamParts:
+    """What beam decoders of a model directory are made of, read once for all settings.
 
-    ``prior``: mean posterior of each token ``(vocabulary,)`` instead of the directory's.
+    Attributes:
+        tokenizer: Of the head that is decoded.
+        frame_shift: Seconds from one encoder frame to the next.
+        lm: Language model of words.
+        lexicon: Words and their tokens.
+        hotwords: File of words to favour.
+        prior: Mean posterior of each token ``(vocabulary,)``.
+    """
+
+    tokenizer: "Tokenizer"
+    frame_shift: float
+    lm: "NGram | None"
+    lexicon: "LexiconTrie | None"
+    hotwords: Path | None
+    prior: "ArrayLike | None"
+
+    def decoder(self, config: BeamConfig) -> "BeamDecoder":
+        """A beam decoder with such settings.
+
+        Raises:
+            UserError: the parts do not fit together or to the settings.
+        """
+        from asr.decoding.beam import BeamDecoder
+        from asr.decoding.hotwords import read_hotwords
+
+        hotwords = read_hotwords(self.hotwords, config.hotword_score) if self.hotwords else None
+        return BeamDecoder(
+            self.tokenizer,
+            config,
+            lm=self.lm,
+            lexicon=self.lexicon,
+            hotwords=hotwords,
+            pronounce=_pronounce if hotwords and self.tokenizer.units == "phones" else None,
+            prior=self.prior,
+            frame_shift=self.frame_shift,
+        )
+
+
+def load_beam_parts(folder: Path, model: "AcousticModel", options: DecodingOptions) -> BeamParts:
+    """Read what a model directory's beam search needs, or what the user gives instead.
 
     Raises:
         UserError: one of them is missing or does not fit, or a phone model has no lexicon.
     """
-    from asr.decoding.beam import BeamDecoder
     from asr.decoding.cache import load_lexicon_trie
-    from asr.decoding.hotwords import read_hotwords
     from asr.lexicon import find_lexicon
     from asr.lm.ngram import NGram
 
@@ -106,24 +144,14 @@ def decoder_builder(
     lexicon = _resource(options.lexicon, own)
     if tokenizer.units == "phones" and lexicon is None:
         raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")
-    lm_arrays = None if lm is None else NGram.load(lm)
-    trie = None if lexicon is None else load_lexicon_trie(lexicon, tokenizer)
-    prior = read_prior(folder, head) if prior is None else prior
-
-    def build(config: BeamConfig) -> BeamDecoder:
-        hotwords = read_hotwords(options.hotwords, config.hotword_score) if options.hotwords else None
-        return BeamDecoder(
-            tokenizer,
-            config,
-            lm=lm_arrays,
-            lexicon=trie,
-            hotwords=hotwords,
-            pronounce=_pronounce if hotwords and tokenizer.units == "phones" else None,
-            prior=prior,
-            frame_shift=model.frame_shift,
-        )
-
-    return build
+    return BeamParts(
+        tokenizer,
+        model.frame_shift,
+        None if lm is None else NGram.load(lm),
+        None if lexicon is None else load_lexicon_trie(lexicon, tokenizer),
+        options.hotwords,
+        read_prior(folder, head),
+    )
 
 
 def _pronounce(word: str) -> "list[tuple[str, ...]]":
@@ -184,44 +212,47 @@ def _ungated_decoder(folder: Path, model: "AcousticModel", options: DecodingOpti
 def _beam_search(
     folder: Path, model: "AcousticModel", options: DecodingOptions, config: BeamConfig
 ) -> Decoder:
-    build, defaults = decoder_builder(folder, model, options), model.config.decoding
-    if "lm_weight" in options.settings and _resource(options.lm, folder / "lm") is None:
+    parts, defaults = load_beam_parts(folder, model, options), model.config.decoding
+    if "lm_weight" in options.settings and parts.lm is None:
         raise UserError("--lm-weight: needs a language model; give --lm")
-    rescorer = load_rescorer(folder, defaults, options, config.lm_weight)
+    rescorer = load_rescorer(folder, parts.lm, defaults, options, config.lm_weight)
     searched = config if rescorer is None else config_for_rescoring(config, rescoring_config(defaults))
-    search = build(searched)
+    search = parts.decoder(searched)
     if "word_score" in options.settings and not search.words:
         raise UserError("--word-score: needs words, of a language model or a lexicon; give one")
     return BeamSearch(search) if rescorer is None else RescoredBeamSearch(search, rescorer, config.nbest)
 
 
 def load_rescorer(
-    folder: Path, defaults: dict[str, Any], options: DecodingOptions, searched_weight: float
+    folder: Path,
+    lm: "NGram | None",
+    defaults: dict[str, Any],
+    options: DecodingOptions,
+    searched_weight: float,
 ) -> Rescorer | None:
     """What scores the lists of a model directory's search anew, if anything.
 
     Args:
         folder: The model directory.
+        lm: The n-gram of the search.
         defaults: What it says of decoding.
         options: What the user says.
         searched_weight: LM weight of the search.
 
     Raises:
-        UserError: the n-gram of the search is missing, or a language model cannot be read.
+        UserError: the search has no n-gram, or the recurrent model cannot be read.
     """
     rescoring_lm = _rescoring_lm(folder, defaults, options)
     if rescoring_lm is None:
         return None
 
-    from asr.lm.ngram import NGram
     from asr.lm.rnn import load_rnn_lm
     from asr.precision import fast_eight_bits
 
-    lm = _resource(options.lm, folder / "lm")
     if lm is None:
         raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     rnn = load_rnn_lm(rescoring_lm, fast_eight_bits())
-    return Rescorer(rnn, NGram.load(lm), searched_weight, rescoring_config(defaults))
+    return Rescorer(rnn, lm, searched_weight, rescoring_config(defaults))
 
 
 def _rescoring_lm(folder: Path, defaults: dict[str, Any], options: DecodingOptions) -> Path | None:

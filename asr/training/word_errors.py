@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.beam import NBest
-from asr.decoding.loading import decoder_builder, load_rescorer
+from asr.decoding.loading import load_beam_parts, load_rescorer
 from asr.decoding.options import DecodingOptions
 from asr.decoding.settings import beam_config
 from asr.errors import UserError
@@ -45,14 +45,15 @@ class WordErrors:
         folder = find_model(config.model)
         options = DecodingOptions(decoder="beam", head=model.default_head)
         wished = replace(options, nbest=config.nbest, settings={"beam_size": config.beam_size})
-        build, defaults = decoder_builder(folder, model, options), read_config(folder).decoding
-        self._decoder = build(beam_config(defaults, wished))
+        parts, defaults = load_beam_parts(folder, model, options), read_config(folder).decoding
+        self._decoder = parts.decoder(beam_config(defaults, wished))
         self._rescorer, self._scale = None, config.posterior_scale
         if config.rescore:
             if not (folder / "lm").exists() or not (folder / "rescoring_lm").exists():
                 raise UserError(f"loss.word_errors.rescore: {folder} must have an lm and a rescoring_lm")
             given = replace(options, rescore=str(folder / "rescoring_lm"))
-            self._rescorer = load_rescorer(folder, defaults, given, self._decoder.config.lm_weight)
+            weight = self._decoder.config.lm_weight
+            self._rescorer = load_rescorer(folder, parts.lm, defaults, given, weight)
 
     def __call__(self, logits: Tensor, lengths: Tensor, references: Sequence[str]) -> Tensor:
         """Expected word errors of each utterance.
