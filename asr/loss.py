@@ -44,6 +44,8 @@ def ctc_loss(logits: Tensor, lengths: Tensor, targets: Tensor, target_lengths: T
 
 
 def _native_ctc_loss(logits: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    if not logits.shape[1]:  # which torch refuses
+        logits = functional.pad(logits, (0, 0, 0, 1))
     # 2-D int64 targets: cuDNN's kernel, which is not reproducible, is never chosen.
     losses: Tensor = functional.ctc_loss(
         logits.log_softmax(-1).transpose(0, 1),
@@ -53,7 +55,7 @@ def _native_ctc_loss(logits: Tensor, lengths: Tensor, targets: Tensor, target_le
         reduction="none",
         zero_infinity=True,
     )
-    later = torch.arange(1, targets.shape[1], device=targets.device)
+    later = torch.arange(targets.shape[1], device=targets.device)[1:]
     repeats = (targets[:, 1:] == targets[:, :-1]) & (later < target_lengths.unsqueeze(1))
     impossible = target_lengths + repeats.sum(1) > lengths
     return losses.masked_fill(impossible, math.inf).masked_fill(target_lengths < 0, 0.0)

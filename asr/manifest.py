@@ -142,7 +142,12 @@ def default_id(audio_filepath: str, offset: float) -> str:
     return f"{audio_filepath}@{offset:.12g}" if offset else audio_filepath
 
 
-def _parse_line(line: str, path: Path, number: int) -> Utterance:
+def json_object(line: str | bytes, path: str | os.PathLike[str], number: int) -> dict[str, Any]:
+    """What stands in a line of JSON lines.
+
+    Raises:
+        UserError: it is no JSON object; the file and the line are named.
+    """
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -150,6 +155,28 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
         raise UserError(f"{path}: line {number} is not JSON ({reason}): one object a line") from error
     if not isinstance(entry, dict):
         raise UserError(f"{path}: line {number} is not a JSON object")
+    return entry
+
+
+def utterance_id(entry: dict[str, Any], path: str | os.PathLike[str], number: int) -> str:
+    """The id of a manifest line, or where it has none that of its audio.
+
+    Raises:
+        UserError: it has neither, or what cannot be written.
+    """
+    given, audio_filepath = entry.get("id"), entry.get("audio_filepath")
+    if given in (None, ""):
+        if not isinstance(audio_filepath, str):
+            raise UserError(f"{path}: line {number} has neither 'id' nor 'audio_filepath'")
+        given = default_id(audio_filepath, _number(entry, "offset", 0.0, path, number))
+    identifier = str(given)
+    if "\0" in identifier or not _is_writable(identifier):
+        raise UserError(f"{path}: line {number}: the id {identifier!r} is no text")
+    return identifier
+
+
+def _parse_line(line: str, path: Path, number: int) -> Utterance:
+    entry = json_object(line, path, number)
     audio_filepath = entry.get("audio_filepath")
     if not isinstance(audio_filepath, str) or not audio_filepath:
         raise UserError(f"{path}: line {number} has no 'audio_filepath'")
@@ -161,14 +188,11 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
         raise UserError(f"{path}: line {number}: 'text' is not a string")
     if text is not None and not _is_writable(text):
         raise UserError(f"{path}: line {number}: 'text' holds half a character")
-    given, speaker = entry.get("id"), entry.get("speaker")
-    identifier = default_id(audio_filepath, offset) if given in (None, "") else str(given)
-    if "\0" in identifier or not _is_writable(identifier):
-        raise UserError(f"{path}: line {number}: the id {identifier!r} is no text")
+    speaker = entry.get("speaker")
     if not _is_writable(str(speaker)):
         raise UserError(f"{path}: line {number}: the speaker {speaker!r} is no text")
     return Utterance(
-        id=identifier,
+        id=utterance_id(entry, path, number),
         audio_filepath=str(path.parent / audio_filepath),
         duration=_number(entry, "duration", None, path, number),
         offset=offset,
@@ -189,7 +213,9 @@ def _is_writable(text: str) -> bool:
     return True
 
 
-def _number(entry: dict[str, Any], key: str, default: float | None, path: Path, number: int) -> float:
+def _number(
+    entry: dict[str, Any], key: str, default: float | None, path: str | os.PathLike[str], number: int
+) -> float:
     value = default if entry.get(key) is None else entry[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _ENDLESS:
         raise UserError(f"{path}: line {number}: {key!r} must be a number of at least 0, not {value!r}")

@@ -114,6 +114,17 @@ def test_an_utterance_without_frames_is_infinite_unless_nothing_was_said() -> No
     assert not slope.any()
 
 
+@pytest.mark.parametrize("frames", [0, 3])
+@pytest.mark.parametrize("labels", [0, 1])
+def test_torchs_kernel_takes_utterances_without_frames_or_labels(frames: int, labels: int) -> None:
+    targets, lengths = torch.ones(1, labels).long(), torch.tensor([labels])
+    logits = torch.zeros(1, frames, 4, requires_grad=True)
+    loss = _native_ctc_loss(logits, torch.tensor([frames]), targets, lengths)
+    torch.testing.assert_close(loss, ctc_loss(logits, torch.tensor([frames]), targets, lengths))
+    assert loss.isinf().item() == (labels > frames)
+    loss.sum().backward()
+
+
 def test_a_target_length_of_minus_one_leaves_the_utterance_out() -> None:
     logits, lengths, targets, target_lengths = batch(3, 20, 6, 5, 1.0, seed=5)
     whole, whole_slope = value_and_slope(logits, lengths, targets, target_lengths)

@@ -252,6 +252,8 @@ def _subtracted(config: BeamConfig, prior: ArrayLike | None, vocabulary: int) ->
         values = np.asarray(prior, dtype=np.float32)
         if values.shape != (vocabulary,):
             raise UserError(f"a prior of {len(values)} tokens does not fit a model of {vocabulary}")
+        if not np.isfinite(values).all():
+            raise UserError("the tokens' prior holds NaN or infinity; tune the model anew")
         subtracted += config.prior_scale * np.log(np.maximum(values, 1e-8))
     subtracted[0] += config.blank_penalty
     return subtracted if subtracted.any() else None

@@ -106,7 +106,8 @@ def raise_bar(bar: Record, score: float, is_leader: bool, options: Record) -> No
         return
     counts = bar.counts
     position = np.int64((bar.ceiling - score) / bar.width)
-    counts[position if position > 0 else 0] += 1
+    # The quotient may round beyond the last bin although the score is above its end.
+    counts[min(max(position, 0), bar.bins - 1)] += 1
     bar.above += 1
     while bar.bins > 1 and bar.above - counts[bar.bins - 1] >= options.beam_size:
         bar.bins -= 1
@@ -286,7 +287,8 @@ def select(
     kept = best = 0
     for number in range(count):
         score = candidates[number].score
-        if score < lowest or score == NEVER:
+        # So put that what is not a number never fills the beam beyond its end.
+        if not score >= lowest or score == NEVER:
             continue
         if score == lowest:
             if equal <= 0:

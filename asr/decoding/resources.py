@@ -58,6 +58,9 @@ def make_search_model(
             f"an open vocabulary needs a model of characters, and this one has {tokenizer.units}; "
             "leave decoding.open_vocabulary off"
         )
+    for phrase, score in hotwords.items():
+        if not phrase.split() or not math.isfinite(score):
+            raise UserError(f"the hotword {phrase!r} with a score of {score} makes no sense")
     if lexicon is None and lm is not None:
         lexicon = _trie_of_lm(lm, tokenizer)
     if lexicon is not None:

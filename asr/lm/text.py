@@ -1,7 +1,6 @@
 """Reading the text that language models are built from and measured on."""
 
 import gzip
-import json
 import lzma
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import IO, TypeAlias
 from asr.errors import UserError
 from asr.files import BROKEN_DATA, decompressed
 from asr.lm.table import BEGIN, END
+from asr.manifest import json_object
 from asr.tokenizer import SPACE
 
 UNITS = ("words", "characters")
@@ -106,7 +106,7 @@ def _manifest_texts(blocks: Iterator[bytes], path: PathLike) -> Iterator[bytes]:
             if not line.strip():
                 continue
             try:
-                texts.append(" ".join(json.loads(line)["text"].split()))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                texts.append(" ".join(json_object(line, path, number)["text"].split()))
+            except (UserError, KeyError, AttributeError) as error:
                 raise UserError(f"{path}, line {number}: no manifest line with a text") from error
         yield "".join(f"{text}\n" for text in texts).encode()

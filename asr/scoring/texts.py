@@ -4,7 +4,6 @@ Utterance ids pair them, never line numbers. Read are manifests and JSON lines, 
 (``id words…``), and sclite's ``trn`` (``words (id)``), ``stm`` and ``ctm``.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 from asr.errors import UserError
 from asr.files import is_file
-from asr.manifest import default_id
+from asr.manifest import json_object, utterance_id
 from asr.scoring.timed import TimedText, looks_like_ctm, looks_like_stm, read_ctm, read_stm
 
 FORMS = "a manifest or JSON lines with 'id' and 'text', Kaldi text (id words…), trn (words (id)), stm or ctm"
@@ -122,35 +121,17 @@ def _read_json(path: Path, lines: Lines, hypotheses: bool) -> Texts:
 
     def entries() -> Iterator[tuple[int, str, str]]:
         for number, line in lines:
-            entry = _parse(path, number, line)
+            entry = json_object(line, path, number)
             text = entry.get("text")
             if hypotheses:
                 text = entry.get("pred_text", text)
             if not isinstance(text, str):
                 raise UserError(f"{path}: line {number} has no 'text' (a string, which may be empty)")
-            name = str(entry["id"]) if entry.get("id") is not None else _id_of_audio(path, number, entry)
+            name = utterance_id(entry, path, number)
             attributes[name] = entry
             yield number, name, text
 
     return Texts(path, "json", _by_id(path, entries()), attributes)
-
-
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {number} is not JSON ({error.msg}): one object a line") from error
-    if not isinstance(entry, dict):
-        raise UserError(f"{path}: line {number} is not a JSON object")
-    return entry
-
-
-def _id_of_audio(path: Path, number: int, entry: dict[str, Any]) -> str:
-    audio = entry.get("audio_filepath")
-    offset = entry.get("offset") or 0.0
-    if not isinstance(audio, str) or not isinstance(offset, int | float):
-        raise UserError(f"{path}: line {number} has neither 'id' nor 'audio_filepath'")
-    return default_id(audio, offset)
 
 
 _Read = tuple[dict[str, str]] | tuple[dict[str, str], Mapping[str, Mapping[str, Any]], TimedText | None]

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.cache import load_lexicon_trie
+from asr.decoding.candidates import lower_bar, raise_bar
 from asr.decoding.config import BeamConfig
+from asr.decoding.records import BAR
+from asr.decoding.search_model import OPTIONS
 from asr.decoding.trie import LexiconTrie
 from asr.errors import UserError
 from asr.lm.arpa import read_arpa
@@ -459,3 +463,28 @@ def test_only_a_threshold_may_be_infinite():
         for value in (math.inf, -math.inf, math.nan):
             with pytest.raises(UserError, match=f"decoding.{setting} must be a number"):
                 replace(BeamConfig(), **{setting: value}).check()
+
+
+@njit(error_model="numpy")
+def _raise(bars, options, ceiling, score):
+    lower_bar(bars[0], ceiling, options[0].beam_threshold)
+    raise_bar(bars[0], score, True, options[0])
+
+
+def test_a_score_that_hardly_exceeds_the_bar_is_counted_in_the_last_bin():
+    bars, options = np.zeros(2, BAR), np.zeros(1, OPTIONS)
+    options["beam_threshold"], options["beam_size"] = 15.0, 100
+    _raise(bars, options, 10.0, np.nextafter(-5.0, 0))
+    assert bars[0]["counts"][-1] == bars[0]["counts"].sum() == 1
+    assert not bars[1:].tobytes().strip(b"\0")
+
+
+@pytest.mark.parametrize(("phrase", "score"), [("A", math.inf), ("A", math.nan), (" ", 1.0)])
+def test_hotwords_without_words_or_with_an_endless_score_are_refused(phrase, score):
+    with pytest.raises(UserError, match="hotword"):
+        BeamDecoder(CHARACTERS, hotwords={phrase: score})
+
+
+def test_a_prior_that_holds_nan_is_refused():
+    with pytest.raises(UserError, match="tune the model anew"):
+        BeamDecoder(CHARACTERS, BeamConfig(prior_scale=1.0), prior=[math.nan, 0.2, 0.2, 0.2])

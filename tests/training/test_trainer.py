@@ -535,12 +535,8 @@ def test_texts_that_a_head_cannot_write_are_counted(make_model: Callable[..., Mo
     assert line == "data.dev: 2 of 3 texts do not count: head characters cannot write them"
 
 
-def test_a_denominator_trains_the_posterior(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "STEPS_PER_REPORT", 10)
-    overrides = (*PLAIN, "tokenizer.denominator=2", "schedule.steps=30", "data.dev=''", "optimizer.lr=1e-2")
-    run = train("run", *overrides)
-    losses = [line["loss"] for line in run.log()]
-    assert 0 < losses[-1] < losses[0]
+def test_a_models_directory_keeps_its_heads_denominator(train: Train) -> None:
+    run = train("run", *PLAIN, "tokenizer.denominator=2", "schedule.steps=2", "data.dev=''")
     assert load_network(run.folder / "model").config.heads["characters"].denominator == 2
 
 
