@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from asr.decoding.config import BeamConfig
-from asr.decoding.loading import BeamParts, choose_head, load_beam_parts, write_prior
+from asr.decoding.loading import choose_head, load_beam_parts, write_prior
 from asr.decoding.options import NONE, DecodingOptions
 from asr.decoding.phrases import PAUSE, Phrases, cut_at_pauses
 from asr.decoding.prior import mean_posterior
@@ -16,11 +16,9 @@ from asr.decoding.settings import beam_config, config_for_rescoring, phrase_paus
 from asr.errors import UserError
 from asr.files import check_folder_writable
 from asr.lexicon import LEXICON, find_lexicon
-from asr.lm.rnn import load_rnn_lm
 from asr.manifest import Utterance
 from asr.model import PRETRAINED, find_model, write_config
 from asr.pauses import pause_tokens
-from asr.precision import fast_eight_bits
 from asr.transcriber import load_acoustic_model
 from asr.transcript import Hypothesis
 from asr.tuning import (
@@ -76,28 +74,13 @@ class Tuner:
         self.settings: dict[str, Any] = {"pause": PAUSE} | self._network.config.decoding
         self.settings["pause"] = phrase_pause(self.settings, options)
         self._given, self._threads = options, threads
-        self._rescoring_lm = self._find_rescoring_lm()
-        self._rnn = None if self._rescoring_lm is None else load_rnn_lm(self._rescoring_lm, fast_eight_bits())
-        self._parts = self._load_parts()
-
-    def _find_rescoring_lm(self) -> Path | None:
-        if self._given.rescore == NONE:
-            return None
-        if self._given.rescore is not None:
-            return Path(self._given.rescore)
-        return self.folder / "rescoring_lm" if self.settings.get("rescoring") else None
-
-    def _load_parts(self) -> BeamParts:
-        parts = load_beam_parts(self.folder, self._network, self._given)
+        self._parts = load_beam_parts(self.folder, self._network, options)
         own, default = find_lexicon(self.folder), self._network.default_head
         if self.head != default and self._given.lexicon is None and own.is_file():
             raise UserError(
                 f"{own}: is written in the tokens of head {default}, and there is one for the head that is "
                 f"decoded; give {self.head} a --lexicon, or remove it"
             )
-        if self._rnn is not None and parts.lm is None:
-            raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
-        return parts
 
     def hear(
         self,
@@ -155,7 +138,7 @@ class Tuner:
     def _search(self) -> list[list[Hypothesis]]:
         """The n-best lists of the phrases with the weights that were found."""
         config = self._config()
-        if self._rnn is not None:
+        if self._parts.rnn is not None:
             config = config_for_rescoring(config, rescoring_config(self.settings))
         return self._parts.decoder(config).decode_batch(self._phrases.emissions, threads=self._threads)
 
@@ -163,11 +146,10 @@ class Tuner:
         """Find how much the recurrent model counts; None where there is none."""
         rescoring = rescoring_config(self.settings)
         self.settings.pop("rescoring", None)
-        if self._rnn is None:
+        rnn, lm = self._parts.rnn, self._parts.lm
+        if rnn is None or lm is None:
             return None
-        lm, weight = self._parts.lm, self._config().lm_weight
-        assert lm is not None
-        scored = ScoredLists(self._nbests, self._rnn, lm, weight, rescoring.context)
+        scored = ScoredLists(self._nbests, rnn, lm, self._config().lm_weight, rescoring.context)
         measure = scored.measure(self._phrases, self._references)
         start = {"mix": rescoring.mix, "lm_scale": rescoring.lm_scale}
         best = pattern_search(measure, start, tried, RESCORING_STEPS)
@@ -197,9 +179,9 @@ class Tuner:
         """
         compressed = f"{LEXICON}.gz"
         lexicon = compressed if str(self._given.lexicon).endswith(".gz") else LEXICON
-        parts = {"lm": self._given.lm, lexicon: self._given.lexicon, "rescoring_lm": self._rescoring_lm}
-        for name, source in parts.items():
-            if source is not None:
+        given = {"lm": self._given.lm, lexicon: self._given.lexicon, "rescoring_lm": self._given.rescore}
+        for name, source in given.items():
+            if source not in (None, NONE):
                 install(Path(source), self.folder / name)
         if self._given.lexicon is not None:
             other = LEXICON if lexicon == compressed else compressed

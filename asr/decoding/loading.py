@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asr.decoding.config import BeamConfig
 from asr.decoding.options import NONE, Decoder, DecodingOptions
 from asr.decoding.phrases import PhraseDecoder
-from asr.decoding.rescoring import Rescorer, reorder
+from asr.decoding.rescoring import Rescorer, RescoringConfig, reorder
 from asr.decoding.settings import (
     beam_config,
     check_settings,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from asr.decoding.beam import BeamDecoder
     from asr.decoding.trie import LexiconTrie
     from asr.lm.ngram import NGram
+    from asr.lm.rnn import RNNLM
     from asr.model import AcousticModel
     from asr.tokenizer import Tokenizer
 
@@ -95,6 +96,7 @@ class BeamParts:
         lexicon: Words and their tokens.
         hotwords: File of words to favour.
         prior: Mean posterior of each token ``(vocabulary,)``.
+        rnn: Recurrent language model that scores n-best lists anew.
     """
 
     tokenizer: "Tokenizer"
@@ -103,6 +105,7 @@ class BeamParts:
     lexicon: "LexiconTrie | None"
     hotwords: Path | None
     prior: "ArrayLike | None"
+    rnn: "RNNLM | None"
 
     def decoder(self, config: BeamConfig) -> "BeamDecoder":
         """A beam decoder with such settings.
@@ -125,16 +128,25 @@ class BeamParts:
             frame_shift=self.frame_shift,
         )
 
+    def rescorer(self, searched_weight: float, config: RescoringConfig) -> Rescorer | None:
+        """What scores the lists of a search anew, in which the n-gram has such a weight, if anything."""
+        if self.rnn is None or self.lm is None:
+            return None
+        return Rescorer(self.rnn, self.lm, searched_weight, config)
+
 
 def load_beam_parts(folder: Path, model: "AcousticModel", options: DecodingOptions) -> BeamParts:
     """Read what a model directory's beam search needs, or what the user gives instead.
 
     Raises:
-        UserError: one of them is missing or does not fit, or a phone model has no lexicon.
+        UserError: one of them is missing or does not fit, a phone model has no lexicon, or a recurrent
+            language model no n-gram beside it.
     """
     from asr.decoding.cache import load_lexicon_trie
     from asr.lexicon import find_lexicon
     from asr.lm.ngram import NGram
+    from asr.lm.rnn import load_rnn_lm
+    from asr.precision import fast_eight_bits
 
     head = choose_head(model, options)
     tokenizer = model.tokenizers[head]
@@ -144,6 +156,9 @@ def load_beam_parts(folder: Path, model: "AcousticModel", options: DecodingOptio
     lexicon = _resource(options.lexicon, own)
     if tokenizer.units == "phones" and lexicon is None:
         raise UserError("a phone model is decoded with a lexicon: --lexicon FILE, or --decoder greedy")
+    rnn = _rescoring_lm(folder, model.config.decoding, options)
+    if rnn is not None and lm is None:
+        raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
     return BeamParts(
         tokenizer,
         model.frame_shift,
@@ -151,6 +166,7 @@ def load_beam_parts(folder: Path, model: "AcousticModel", options: DecodingOptio
         None if lexicon is None else load_lexicon_trie(lexicon, tokenizer),
         options.hotwords,
         read_prior(folder, head),
+        None if rnn is None else load_rnn_lm(rnn, fast_eight_bits()),
     )
 
 
@@ -215,44 +231,13 @@ def _beam_search(
     parts, defaults = load_beam_parts(folder, model, options), model.config.decoding
     if "lm_weight" in options.settings and parts.lm is None:
         raise UserError("--lm-weight: needs a language model; give --lm")
-    rescorer = load_rescorer(folder, parts.lm, defaults, options, config.lm_weight)
-    searched = config if rescorer is None else config_for_rescoring(config, rescoring_config(defaults))
+    rescoring = rescoring_config(defaults)
+    rescorer = parts.rescorer(config.lm_weight, rescoring)
+    searched = config if rescorer is None else config_for_rescoring(config, rescoring)
     search = parts.decoder(searched)
     if "word_score" in options.settings and not search.words:
         raise UserError("--word-score: needs words, of a language model or a lexicon; give one")
     return BeamSearch(search) if rescorer is None else RescoredBeamSearch(search, rescorer, config.nbest)
-
-
-def load_rescorer(
-    folder: Path,
-    lm: "NGram | None",
-    defaults: dict[str, Any],
-    options: DecodingOptions,
-    searched_weight: float,
-) -> Rescorer | None:
-    """What scores the lists of a model directory's search anew, if anything.
-
-    Args:
-        folder: The model directory.
-        lm: The n-gram of the search.
-        defaults: What it says of decoding.
-        options: What the user says.
-        searched_weight: LM weight of the search.
-
-    Raises:
-        UserError: the search has no n-gram, or the recurrent model cannot be read.
-    """
-    rescoring_lm = _rescoring_lm(folder, defaults, options)
-    if rescoring_lm is None:
-        return None
-
-    from asr.lm.rnn import load_rnn_lm
-    from asr.precision import fast_eight_bits
-
-    if lm is None:
-        raise UserError("--rescore: needs the n-gram of the first pass; give --lm")
-    rnn = load_rnn_lm(rescoring_lm, fast_eight_bits())
-    return Rescorer(rnn, lm, searched_weight, rescoring_config(defaults))
 
 
 def _rescoring_lm(folder: Path, defaults: dict[str, Any], options: DecodingOptions) -> Path | None:

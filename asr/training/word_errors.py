@@ -6,7 +6,6 @@ are made likelier the fewer wrong words they have beside the others.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.beam import NBest
-from asr.decoding.loading import load_beam_parts, load_rescorer
-from asr.decoding.options import DecodingOptions
-from asr.decoding.settings import beam_config
+from asr.decoding.loading import load_beam_parts
+from asr.decoding.options import NONE, DecodingOptions
+from asr.decoding.settings import beam_config, rescoring_config
 from asr.errors import UserError
 from asr.loss import ctc_loss
 from asr.model import Model, find_model, read_config
@@ -43,17 +42,20 @@ class WordErrors:
 
     def __init__(self, config: WordErrorsConfig, model: Model) -> None:
         folder = find_model(config.model)
-        options = DecodingOptions(decoder="beam", head=model.default_head)
-        wished = replace(options, nbest=config.nbest, settings={"beam_size": config.beam_size})
+        recurrent = folder / "rescoring_lm"
+        if config.rescore and not ((folder / "lm").exists() and recurrent.exists()):
+            raise UserError(f"loss.word_errors.rescore: {folder} must have an lm and a rescoring_lm")
+        options = DecodingOptions(
+            "beam",
+            model.default_head,
+            rescore=str(recurrent) if config.rescore else NONE,
+            nbest=config.nbest,
+            settings={"beam_size": config.beam_size},
+        )
         parts, defaults = load_beam_parts(folder, model, options), read_config(folder).decoding
-        self._decoder = parts.decoder(beam_config(defaults, wished))
-        self._rescorer, self._scale = None, config.posterior_scale
-        if config.rescore:
-            if not (folder / "lm").exists() or not (folder / "rescoring_lm").exists():
-                raise UserError(f"loss.word_errors.rescore: {folder} must have an lm and a rescoring_lm")
-            given = replace(options, rescore=str(folder / "rescoring_lm"))
-            weight = self._decoder.config.lm_weight
-            self._rescorer = load_rescorer(folder, parts.lm, defaults, given, weight)
+        self._decoder = parts.decoder(beam_config(defaults, options))
+        self._rescorer = parts.rescorer(self._decoder.config.lm_weight, rescoring_config(defaults))
+        self._scale = config.posterior_scale
 
     def __call__(self, logits: Tensor, lengths: Tensor, references: Sequence[str]) -> Tensor:
         """Expected word errors of each utterance.
