@@ -70,7 +70,7 @@ def load_acoustic_model(
         from asr.onnx_model import load_int8
 
         return load_int8(folder, options or DecodingOptions())
-    chosen = choose_precision(precision, device)
+    chosen = choose_precision(precision, device.partition(":")[0])
     model = load_network(folder).to(_device(device))
     model.precision = chosen
     return model

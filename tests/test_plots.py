@@ -55,6 +55,20 @@ def run_folder(tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_error_of_a_head_is_named_after_what_it_writes(run_folder: Path) -> None:
+    """Whatever its name is; a log that does not say it is an earlier version's."""
+    with (run_folder / "train.jsonl").open("a") as log:
+        log.write(json.dumps({"step": 390, "epoch": 1, "wer_sounds": 9.0, "units_sounds": "phones"}) + "\n")
+        log.write(json.dumps({"step": 400, "epoch": 1, "wer_phones": 8.0}) + "\n")
+    labels = [
+        text.get_text()
+        for axes in training([read_run(run_folder)]).axes
+        if axes.legend_
+        for text in axes.legend_.get_texts()
+    ]
+    assert {"characters (WER)", "sounds (PER)", "phones (PER)"} <= set(labels)
+
+
 def check_axes(figure: Figure) -> None:
     """Every axis that shows numbers says of what; drawing it changes no setting of matplotlib's."""
     figure.draw_without_rendering()

@@ -126,7 +126,9 @@ def _draw_heads(
 
 def _draw_errors(axes: Axes, run: Run, number: int, runs: int) -> None:
     for position, head in enumerate(heads_of(run, "wer")):
-        unit = "PER" if head == "phones" else "WER"
+        # Logs of earlier versions do not say what a head writes.
+        units = next((line[key] for line in run.evaluations if (key := f"units_{head}") in line), head)
+        unit = "PER" if units == "phones" else "WER"
         label = f"{head} ({unit})" if runs == 1 else f"{run.name}: {head} ({unit})"
         colour = COLOURS[(position if runs == 1 else number) % len(COLOURS)]
         steps, values = _series(run.evaluations, f"wer_{head}")

@@ -104,12 +104,19 @@ Work = Callable[[Ranks, Any], int | None]
 """What every process does with an argument; a number is an exit status, on which all agree."""
 
 
+def default_processes() -> int:
+    """One for each GPU, or on a CPU one single-threaded process for each core.
+
+    Two processes of one thread train faster than one of two (see benchmarks/README.md).
+    """
+    return torch.cuda.device_count() or usable_cores()
+
+
 def launch(work: Work, argument: Any, processes: int = 0) -> None:
     """Call ``work(ranks, argument)`` in every process of a run.
 
-    Under torchrun this process is one of them. Otherwise ``processes`` are started here; 0 means one for
-    each GPU, or on a CPU one single-threaded process for each core: two processes of one thread train
-    faster than one of two (see benchmarks/README.md).
+    Under torchrun this process is one of them. Otherwise ``processes`` are started here; 0 means
+    :func:`default_processes`.
 
     Raises:
         UserError: a process met a mistake of the user's, or was killed.
@@ -121,7 +128,7 @@ def launch(work: Work, argument: Any, processes: int = 0) -> None:
         gpus = torch.cuda.device_count()
         if gpus and processes > gpus:
             raise UserError(f"processes: {processes} are more than the {gpus} GPUs here")
-        processes = processes or gpus or usable_cores()
+        processes = processes or default_processes()
         if processes == 1:
             status = work(Ranks(device=torch.device("cuda" if gpus else "cpu")), argument)
         else:

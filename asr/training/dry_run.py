@@ -10,7 +10,7 @@ from torch import nn
 from asr.batching import Item, share_of
 from asr.cores import ComputingOn, usable_cores
 from asr.training.config import Recipe
-from asr.training.distributed import Ranks
+from asr.training.distributed import Ranks, default_processes
 from asr.training.trainer import Trainer
 
 BYTES_PER_PARAMETER = 5 * 4  # weights, gradient, two moments of AdamW, running average
@@ -18,7 +18,7 @@ BYTES_PER_PARAMETER = 5 * 4  # weights, gradient, two moments of AdamW, running 
 
 def describe(recipe: Recipe, folder: Path) -> Iterator[str]:
     """Lines: the resolved recipe, parameters of each part, data, memory, first batch's shapes, time."""
-    processes = recipe.training.processes or usable_cores()
+    processes = recipe.training.processes or default_processes()
     trainer = Trainer(recipe, folder, Ranks(processes=1))  # which finds mistakes, before a line is written
     yield OmegaConf.to_yaml(OmegaConf.structured(recipe), resolve=True).rstrip()
     encoder = trainer.model.encoder

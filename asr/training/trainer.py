@@ -221,6 +221,7 @@ class Trainer:
             lines = [f"epoch {position.epoch + 1} step {position.step}, {position.seconds / 60:.1f} min:"]
             for name, result in scores.items():
                 metrics |= {f"wer_{name}": result.wer, f"cer_{name}": result.cer, name: examples[name]}
+                metrics[f"units_{name}"] = self.model.tokenizers[name].units
                 lines.append(f"  {name}: {_describe(self.model, name, result)}; e.g. {examples[name]}")
             self.reporter.evaluation(metrics, lines)
 
