@@ -207,9 +207,7 @@ class Aligner:
         self, model: Model, head: str | None = None, pronunciations: Pronunciations | None = None
     ) -> None:
         self.model = model
-        self.head = head or model.default_head
-        if self.head not in model.config.heads:
-            raise UserError(f"--head: {self.head!r} is not one of {', '.join(model.config.heads)}")
+        self.head = model.default_head if head is None else model.config.check_head(head)
         self.tokenizer = model.tokenizers[self.head]
         self.speller = Speller(self.tokenizer, pronunciations)
 

@@ -74,6 +74,26 @@ class ModelConfig:
     decoding: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def default_head(self) -> str:
+        """The head that is meant where none is named: ``decoding.head``, else the first."""
+        if not self.heads:
+            raise UserError("this model is only pre-trained; train it with training.init_from")
+        head = str(self.decoding.get("head") or next(iter(self.heads)))
+        if head not in self.heads:
+            raise UserError(f"decoding.head: {head!r} is not a head of this model ({', '.join(self.heads)})")
+        return head
+
+    def check_head(self, name: str) -> str:
+        """A head that a user named.
+
+        Raises:
+            UserError: there is no such head.
+        """
+        if name not in self.heads:
+            raise UserError(f"--head: {name!r} is not one of {', '.join(self.heads)}")
+        return name
+
 
 class CTCHead(nn.Module):
     """Layer normalisation and a linear layer onto the tokens."""
@@ -116,14 +136,8 @@ class AcousticModel:
 
     @property
     def default_head(self) -> str:
-        """The head that is decoded: ``decoding.head``, else the first."""
-        if not self.config.heads:
-            raise UserError("this model is only pre-trained; train it with training.init_from")
-        head = str(self.config.decoding.get("head") or next(iter(self.config.heads)))
-        if head not in self.config.heads:
-            heads = ", ".join(self.config.heads)
-            raise UserError(f"decoding.head: {head!r} is not a head of this model ({heads})")
-        return head
+        """See :attr:`ModelConfig.default_head`."""
+        return self.config.default_head
 
     def emissions(self, waveforms: Tensor, lengths: Tensor, head: str | None = None) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the tokens.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asr import __version__
 from asr.decoding.cache import cache_folder
-from asr.decoding.loading import choose_head
+from asr.decoding.head import choose_head
 from asr.decoding.options import DecodingOptions
 from asr.errors import UserError
 from asr.export import EMISSIONS, FEATURES, FRAMES, LENGTHS, export_onnx, require_onnx
@@ -72,9 +72,7 @@ def load_int8(folder: Path, options: DecodingOptions) -> OnnxModel:
     """
     require_onnx()
     config = read_config(folder)
-    model = AcousticModel()
-    model.config = config
-    head = choose_head(model, options)
+    head = choose_head(config, options)
     return OnnxModel(_int8_graph(folder, head), config, read_tokenizer(folder, head, config), head)
 
 

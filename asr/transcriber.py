@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from asr import __version__
-from asr.decoding.loading import choose_head, load_decoder
+from asr.decoding.head import choose_head
+from asr.decoding.loading import load_decoder
 from asr.decoding.options import Decoder, DecodingOptions
 from asr.decoding.words import timed_words
 from asr.errors import UserError
@@ -138,7 +139,7 @@ class Transcriber:
         self.model = model
         self.decoder = decoder
         self.options = options
-        self.head = choose_head(model, options)
+        self.head = choose_head(model.config, options)
         self.sample_rate = model.config.frontend.sample_rate
         self.frame_shift = model.frame_shift
         self.pause_tokens: Sequence[int] = pause_tokens(model.tokenizers[self.head])

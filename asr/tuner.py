@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from asr.decoding.config import BeamConfig
-from asr.decoding.loading import choose_head, load_beam_parts, write_prior
+from asr.decoding.head import choose_head
+from asr.decoding.loading import load_beam_parts, write_prior
 from asr.decoding.options import NONE, DecodingOptions
 from asr.decoding.phrases import PAUSE, Phrases, cut_at_pauses
 from asr.decoding.prior import mean_posterior
@@ -70,7 +71,7 @@ class Tuner:
             raise UserError(f"{model}: is part of the program; copy {self.folder} and tune the copy")
         check_folder_writable(self.folder)
         self._network = load_acoustic_model(self.folder)
-        self.head = choose_head(self._network, options)
+        self.head = choose_head(self._network.config, options)
         self.settings: dict[str, Any] = {"pause": PAUSE} | self._network.config.decoding
         self.settings["pause"] = phrase_pause(self.settings, options)
         self._given, self._threads = options, threads

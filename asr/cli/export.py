@@ -21,8 +21,6 @@ def export(
     ] = Path(),
 ) -> None:
     """Write the network as one file, from waveforms (or features) to log-probabilities of its tokens."""
-    from asr.decoding.loading import choose_head
-    from asr.decoding.options import DecodingOptions
     from asr.errors import UserError
     from asr.export import export_onnx, require_onnx
     from asr.files import (
@@ -47,8 +45,8 @@ def export(
         check_folder_writable(output)
     folder = find_model(model)
     network = load_network(folder)
-    # Greedy decoding would prefer a head that writes words; without --head it is the model's default.
-    graph = export_onnx(network, choose_head(network, DecodingOptions("beam", head)), int8, source)
+    head = None if head is None else network.config.check_head(head)
+    graph = export_onnx(network, head, int8, source)
     name = f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
     path = output if names_file else output / name
     with atomic_write(path, "wb") as stream:

@@ -62,7 +62,8 @@ def decode_manifest(
     import_torch()
     from asr.batching import with_durations
     from asr.cli.progress import show_progress
-    from asr.decoding.loading import choose_head, load_decoder
+    from asr.decoding.head import choose_head
+    from asr.decoding.loading import load_decoder
     from asr.model import find_model
     from asr.recognition import recognise
     from asr.transcriber import load_acoustic_model
@@ -82,7 +83,7 @@ def decode_manifest(
             model,
             lambda emissions, lengths: loaded.result().decode(emissions, lengths),
             utterances,
-            choose_head(model, options),
+            choose_head(model.config, options),
             batch_seconds,
             threads,
             advance,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.decoding.config import BeamConfig
+from asr.decoding.head import choose_head
 from asr.decoding.options import NONE, Decoder, DecodingOptions
 from asr.decoding.phrases import PhraseDecoder
 from asr.decoding.rescoring import Rescorer, RescoringConfig, reorder
@@ -148,7 +149,7 @@ def load_beam_parts(folder: Path, model: "AcousticModel", options: DecodingOptio
     from asr.lm.rnn import load_rnn_lm
     from asr.precision import fast_eight_bits
 
-    head = choose_head(model, options)
+    head = choose_head(model.config, options)
     tokenizer = model.tokenizers[head]
     lm = _resource(options.lm, folder / "lm")
     # The directory's lexicon is written in the tokens of its default head.
@@ -177,24 +178,6 @@ def _pronounce(word: str) -> "list[tuple[str, ...]]":
     return pronounce(word, 2)
 
 
-def choose_head(model: "AcousticModel", options: DecodingOptions) -> str:
-    """The head to decode: the default one, but greedily one that writes words, where there is one.
-
-    Raises:
-        UserError: the model has no head of that name.
-    """
-    heads = model.config.heads
-    if options.head is not None:
-        if options.head not in heads:
-            raise UserError(f"--head: {options.head!r} is not one of {', '.join(heads)}")
-        return options.head
-    default = model.default_head
-    decoder = decoder_name(model.config.decoding, options.decoder)
-    if decoder != "greedy" or heads[default].units != "phones":
-        return default
-    return next((name for name, head in heads.items() if head.units != "phones"), default)
-
-
 def load_decoder(folder: Path, model: "AcousticModel", options: DecodingOptions) -> Decoder:
     """The decoder of a model directory, behind its speech gate where it has one.
 
@@ -203,7 +186,7 @@ def load_decoder(folder: Path, model: "AcousticModel", options: DecodingOptions)
             lexicon.
     """
     check_settings(model.config.decoding, model.config.heads)
-    gate = load_gate(model, choose_head(model, options), options)
+    gate = load_gate(model, choose_head(model.config, options), options)
     decoder = _ungated_decoder(folder, model, options)
     return decoder if gate is None else GatedDecoder(decoder, gate)
 
@@ -212,7 +195,7 @@ def _ungated_decoder(folder: Path, model: "AcousticModel", options: DecodingOpti
     defaults = model.config.decoding
     if decoder_name(defaults, options.decoder) == "greedy":
         _refuse_beam_options(options)
-        return GreedyDecoder(model, choose_head(model, options))
+        return GreedyDecoder(model, choose_head(model.config, options))
 
     config = beam_config(defaults, options)
     decoder = _beam_search(folder, model, options, config)
@@ -221,7 +204,7 @@ def _ungated_decoder(folder: Path, model: "AcousticModel", options: DecodingOpti
         return decoder
     from asr.pauses import pause_tokens
 
-    tokens = pause_tokens(model.tokenizers[choose_head(model, options)])
+    tokens = pause_tokens(model.tokenizers[choose_head(model.config, options)])
     return PhraseDecoder(decoder, pause, model.frame_shift, tokens, config.nbest)
 
 

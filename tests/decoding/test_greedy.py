@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from asr.decoding.greedy import greedy_decode
-from asr.decoding.loading import choose_head
+from asr.decoding.head import choose_head
 from asr.decoding.options import DecodingOptions
 from asr.errors import UserError
 from asr.model import load_network
@@ -65,10 +65,10 @@ def test_nan_emissions_are_refused():
 def test_greedy_writes_words_where_a_head_can(beam_model):
     model = load_network(beam_model)
     model.config.decoding = {"head": "phones", "decoder": "beam"}
-    assert choose_head(model, DecodingOptions()) == "phones"
-    assert choose_head(model, DecodingOptions(decoder="greedy")) == "characters"
-    assert choose_head(model, DecodingOptions(decoder="greedy", head="phones")) == "phones"
+    assert choose_head(model.config, DecodingOptions()) == "phones"
+    assert choose_head(model.config, DecodingOptions(decoder="greedy")) == "characters"
+    assert choose_head(model.config, DecodingOptions(decoder="greedy", head="phones")) == "phones"
     # It is no different where greedy is what the model is decoded by.
     model.config.decoding = {"head": "phones"}
-    assert choose_head(model, DecodingOptions()) == "characters"
-    assert choose_head(model, DecodingOptions(decoder="beam")) == "phones"
+    assert choose_head(model.config, DecodingOptions()) == "characters"
+    assert choose_head(model.config, DecodingOptions(decoder="beam")) == "phones"
