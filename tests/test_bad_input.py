@@ -246,3 +246,14 @@ def test_a_manifest_without_texts_cannot_be_evaluated(
     done = run_asr("evaluate", model_directory, manifest(tmp_path / "m.jsonl", *lines))
     assert done.status == 1
     assert "no utterance has a text to compare with" in done.stderr
+
+
+def test_utterances_without_a_text_are_told_of_where_they_do_not_count(
+    run_asr: Any, model_directory: Path, clips: Path, tmp_path: Path
+) -> None:
+    first, second = (json.loads(line) for line in clips.read_text().splitlines()[:2])
+    path = manifest(tmp_path / "m.jsonl", first, second | {"text": None})
+    done = run_asr("evaluate", model_directory, path, "--json")
+    assert f"asr: {path}: 1 of 2 utterances have no text and do not count" in done.stderr.splitlines()
+    figures = json.loads(done.stdout)
+    assert (figures["utterances"], figures["without_text"]) == (1, 1)

@@ -39,3 +39,27 @@ def test_a_command_whose_reader_has_gone_ends_quietly(
             [sys.executable, "-m", "asr", *command], stdout=stdout, stderr=subprocess.PIPE, check=False
         )
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--version",),
+        ("score", "MANIFEST", "MANIFEST"),
+        ("prepare", "stats", "MANIFEST"),
+        ("decode", "MODEL", "MANIFEST"),
+    ],
+    ids=" ".join,
+)
+def test_a_disk_too_full_for_standard_output_is_one_line(
+    inputs: dict[str, Path], arguments: tuple[str, ...]
+) -> None:
+    command = [str(inputs.get(argument, argument)) for argument in arguments]
+    with Path("/dev/full").open("wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "asr", *command], stdout=stdout, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"asr: standard output: cannot be written (No space left on device)\n")
+    assert b"Traceback" not in done.stderr

@@ -4,6 +4,7 @@ Command modules import torch and numba inside their functions, so that ``asr --h
 """
 
 import atexit
+import errno
 import io
 import os
 import signal
@@ -16,6 +17,8 @@ import typer
 from asr import __version__
 from asr.cli.output import forget, tell
 from asr.errors import UserError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     name="asr",
@@ -111,3 +114,10 @@ def main() -> None:
             raise
         forget(sys.stdout)
         sys.exit(141)
+    except OSError as error:
+        # Files that cannot be written are told of by their names, as mistakes of the user's.
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        forget(sys.stdout)
+        tell(f"standard output: cannot be written ({error.strerror})")
+        sys.exit(1)

@@ -42,6 +42,7 @@ def evaluate(
     """Decode a manifest and measure word and character error rates."""
     import time
 
+    from asr.cli.output import tell
     from asr.cli.recognise import decode_manifest
     from asr.errors import UserError
     from asr.files import atomic_write, check_own_name, check_writable
@@ -64,8 +65,11 @@ def evaluate(
     if output is not None:
         check_writable(output)
     utterances = read_manifest(manifest)
-    if not any(utterance.text is not None for utterance in utterances):
+    without_text = sum(utterance.text is None for utterance in utterances)
+    if without_text == len(utterances):
         raise UserError(f"{manifest}: no utterance has a text to compare with")
+    if without_text:
+        tell(f"{manifest}: {without_text} of {len(utterances)} utterances have no text and do not count")
     started = time.monotonic()
     decoded = decode_manifest(
         model, manifest, utterances, options, precision, threads or usable_cores(), batch_seconds
@@ -77,7 +81,8 @@ def evaluate(
     measured = _measure(decoded)
     seconds = sum(utterance.duration for utterance in decoded.utterances)
     if as_json:
-        typer.echo(json.dumps(measured.to_json() | {"speed": seconds / elapsed}))
+        figures = measured.to_json() | {"without_text": without_text, "speed": seconds / elapsed}
+        typer.echo(json.dumps(figures))
     else:
         typer.echo("\n".join(measured.lines()))
         typer.echo(f"{seconds / 60:.1f} minutes of audio, {seconds / elapsed:.0f} times real time", err=True)

@@ -129,11 +129,12 @@ def _read_table(table: Path, root: Path) -> list[Utterance | Problem]:
             rows = _split_rows(first, chain([first], stream))
             header = [name.strip() for name in next(rows, [])]
             columns = _find_columns(table, header)
+            taken: set[str] = set()
             find = _Finder([root, root / "clips", table.parent, table.parent / "clips"])
             return [
                 Problem("more fields than columns (quote texts with separators in them)", f"row {number}")
                 if any(row[len(header) :])
-                else _row_utterance(dict(zip(header, row, strict=False)), columns, find, number)
+                else _row_utterance(dict(zip(header, row, strict=False)), columns, find, number, taken)
                 for number, row in enumerate(rows, start=1)
                 if any(row)
             ]
@@ -197,24 +198,40 @@ class _Finder:
         return self._folders[0] / name
 
 
-def _row_utterance(row: dict[str, str], columns: _Columns, find: _Finder, number: int) -> Utterance:
-    """A row as an utterance; a number that cannot be read becomes NaN."""
+def _row_utterance(
+    row: dict[str, str], columns: _Columns, find: _Finder, number: int, taken: set[str]
+) -> Utterance:
+    """A row as an utterance; a number that makes no sense becomes NaN.
+
+    Where it has no id, it gets one that is not among those ``taken``, to which it is added.
+    """
     name = row.get(columns.audio, "")
     id = row.get(columns.id, "") if columns.id else ""
     offset = _number(row, columns.offset, 0.0)
     # Not with_suffix, which refuses names like ".".
     stem = os.path.splitext(Path(name))[0] if name else f"row {number}"  # noqa: PTH122
+    if not id:
+        id = f"{stem}-{offset:.12g}" if columns.offset else stem
+        if columns.offset and id in taken:  # two who speak at once
+            id = f"{id}-row{number}"
+        taken.add(id)
     known = {*vars(columns).values(), *_IGNORED_COLUMNS}
     return Utterance(
-        id=id or (f"{stem}-{offset:g}" if columns.offset else stem),
+        id=id,
         audio_filepath=str(find(name)) if name else "",
-        duration=_number(row, columns.duration, 0.0) if columns.offset else 0.0,
+        duration=_length(row, columns.duration) if columns.offset else 0.0,
         text=row.get(columns.text, ""),
         speaker=(row.get(columns.speaker) or None) if columns.speaker else None,
         offset=offset,
         confidence=_number(row, columns.confidence, 1.0),
         extra={key: value for key, value in row.items() if value and key and key not in known},
     )
+
+
+def _length(row: dict[str, str], column: str | None) -> float:
+    """Seconds, or 0.0 where the row does not say how many: up to the end of the file."""
+    seconds = _number(row, column, math.inf)
+    return 0.0 if seconds == math.inf else seconds if seconds > 0 else math.nan
 
 
 def _number(row: dict[str, str], column: str | None, default: float) -> float:

@@ -69,15 +69,17 @@ def average_models(sources: Sequence[Path], output: Path, storage: str = "fp32")
         )
     first = load_network(find_model(sources[0]))
     totals = {name: value.detach().double() for name, value in first.named_parameters()}
+    longest = first.config.training
     for source in sources[1:]:
         other = load_network(find_model(source))
         if difference := next(_differences(first, other), None):
             raise UserError(f"{source}: is another network than {sources[0]} ({difference} differs)")
+        longest = max(longest, other.config.training, key=lambda facts: facts.get("steps") or 0)
         weights = dict(other.named_parameters())
         totals = {name: total + weights[name].detach().double() for name, total in totals.items()}
     mean = {name: (total / len(sources)).float() for name, total in totals.items()}
     first.config.training = {
-        **first.config.training,
+        **longest,
         "average_of": [source.name for source in sources],
         "development": {},
     }

@@ -307,6 +307,10 @@ class Trainer:
             self.reporter.message(line)
         if self.left:
             self.reporter.message(f"not in training.init_from, so new: {', '.join(self.left)}")
+        if self._is_over():
+            self.reporter.message(
+                "at the end of its schedule; to go on, raise schedule.steps, epochs or minutes"
+            )
 
     def _try_longest_batch(self) -> None:
         """Too little memory should show in the first second, not in the middle of the night."""

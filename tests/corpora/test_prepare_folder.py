@@ -245,3 +245,17 @@ def test_a_duration_without_offset_is_that_of_the_file(recordings, tmp_path):
     table.write_text("path,text,duration\none.wav,first,4711\n")
     prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
     assert [utterance.duration for utterance in read_manifest(prepared.manifest)] == [0.5]
+
+
+def test_a_segment_without_length_is_a_problem_and_two_who_speak_at_once_are_two_utterances(
+    recordings, tmp_path
+):
+    table = tmp_path / "table.csv"
+    rows = ["one.wav,EMPTY,0.1,0", "one.wav,ONE,0,0.2", "one.wav,OTHER,0,0.3", "one.wav,REST,0.1,"]
+    table.write_text("\n".join(["path,text,offset,duration", *rows]))
+    prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
+    assert kinds(prepared.problems) == ["no offset or duration in seconds, or confidence up to 1"]
+    found = {each.id: (each.text, each.duration) for each in read_manifest(tmp_path / "x.jsonl")}
+    assert found["one-0"] == ("ONE", 0.2)
+    assert found["one-0-row3"] == ("OTHER", 0.3)
+    assert [text for text, _ in found.values()].count("REST") == 1

@@ -35,6 +35,18 @@ def test_every_weight_is_the_mean_and_the_sources_are_named(
     assert mean.config.training["average_of"] == ["one", "two", "two"]
 
 
+def test_the_mean_of_a_run_has_heard_what_its_last_model_has(
+    make_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name, steps in (("early", 3), ("late", 9)):
+        model = make_model()
+        model.config.training = {"steps": steps, "minutes": steps / 2}
+        save_network(tmp_path / name, model)
+    average_models([tmp_path / "early", tmp_path / "late"], tmp_path / "mean")
+    training = load_network(tmp_path / "mean").config.training
+    assert (training["steps"], training["minutes"]) == (9, 4.5)
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
