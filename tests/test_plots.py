@@ -55,6 +55,15 @@ def run_folder(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_run_too_short_for_a_report_of_its_steps_shows_its_error_rates(tmp_path: Path) -> None:
+    log = tmp_path / "train.jsonl"
+    log.write_text(json.dumps({"step": 10, "epoch": 1, "wer_characters": 9.0}) + "\n")
+    figure = training([read_run(log)])
+    check_axes(figure)
+    drawn = [line.get_ydata().tolist() for axes in figure.axes for line in axes.lines]
+    assert [values for values in drawn if values] == [[9.0]]
+
+
 def test_the_error_of_a_head_is_named_after_what_it_writes(run_folder: Path) -> None:
     """Whatever its name is; a log that does not say it is an earlier version's."""
     with (run_folder / "train.jsonl").open("a") as log:

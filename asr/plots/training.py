@@ -51,7 +51,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
             if number == len(lines):  # the run is being written to, or was killed
                 break
             raise UserError(f"{path}: line {number} is no report of a training run") from error
-    if not steps:
+    if not steps and not evaluations:
         raise UserError(f"{path}: holds no reports yet; a run writes one every 20 steps")
     name = path.resolve().parent.name if path.name == LOG else path.stem
     return Run(name, *([part[step] for step in sorted(part)] for part in (steps, evaluations)))
@@ -96,7 +96,7 @@ def training(runs: Sequence[Run]) -> Figure:
     if len(runs) > 1:
         rate.legend(loc="best")
     names = ", ".join(run.name for run in runs)
-    minutes = max(run.steps[-1].get("minutes", 0.0) for run in runs)
+    minutes = max((run.steps[-1].get("minutes", 0.0) for run in runs if run.steps), default=0.0)
     figure.suptitle(f"Training of {names} ({minutes:.0f} minutes)", x=0.01, ha="left")
     return figure
 
