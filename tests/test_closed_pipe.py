@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -14,6 +15,14 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "boat.flac"
 def inputs(clips: Path, model_directory: Path) -> dict[str, Path]:
     """What arguments in capitals stand for."""
     return {"MANIFEST": clips, "MODEL": model_directory, "AUDIO": EXAMPLE}
+
+
+def run_into(
+    stdout: IO[bytes], inputs: dict[str, Path], arguments: tuple[str, ...]
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command that writes there."""
+    command = [sys.executable, "-m", "asr", *(str(inputs.get(each, each)) for each in arguments)]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
 
 
 @pytest.mark.parametrize(
@@ -31,13 +40,10 @@ def inputs(clips: Path, model_directory: Path) -> dict[str, Path]:
 def test_a_command_whose_reader_has_gone_ends_quietly(
     inputs: dict[str, Path], arguments: tuple[str, ...]
 ) -> None:
-    command = [str(inputs.get(argument, argument)) for argument in arguments]
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as stdout:
-        done = subprocess.run(
-            [sys.executable, "-m", "asr", *command], stdout=stdout, stderr=subprocess.PIPE, check=False
-        )
+        done = run_into(stdout, inputs, arguments)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
@@ -55,11 +61,8 @@ def test_a_command_whose_reader_has_gone_ends_quietly(
 def test_a_disk_too_full_for_standard_output_is_one_line(
     inputs: dict[str, Path], arguments: tuple[str, ...]
 ) -> None:
-    command = [str(inputs.get(argument, argument)) for argument in arguments]
     with Path("/dev/full").open("wb") as stdout:
-        done = subprocess.run(
-            [sys.executable, "-m", "asr", *command], stdout=stdout, stderr=subprocess.PIPE, check=False
-        )
+        done = run_into(stdout, inputs, arguments)
     assert done.returncode == 1
     assert done.stderr.endswith(b"asr: standard output: cannot be written (No space left on device)\n")
     assert b"Traceback" not in done.stderr
