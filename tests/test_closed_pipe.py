@@ -1,4 +1,4 @@
-"""A reader of standard output that goes away ends every command without a word, as SIGPIPE would."""
+"""Standard output whose reader goes away ends a command without a word; a full disk is told of."""
 
 import os
 import subprocess
