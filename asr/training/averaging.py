@@ -7,7 +7,7 @@ from pathlib import Path
 from asr.errors import UserError
 from asr.model import Model, find_model, load_network, save_network
 from asr.packing import STORAGES
-from asr.training.checkpoint import kept_models
+from asr.training.kept_models import kept_models
 
 _OF_TRAINING = {"dropout", "recurrent_dropout"}
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from asr.errors import UserError
+from asr.training.kept_models import kept_models
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 
@@ -62,11 +63,6 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     if reasons:
         raise UserError(reasons[0])
     return None
-
-
-def kept_models(folder: Path) -> list[Path]:
-    """Models that a run kept in its folder, the best first."""
-    return sorted(path for path in (folder / "models").glob("*-step-*") if path.is_dir())
 
 
 def refuse_second_run(folder: Path) -> None:

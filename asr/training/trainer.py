@@ -6,7 +6,6 @@ exactly where a run stopped.
 """
 
 import math
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -24,12 +23,13 @@ from asr.errors import UserError
 from asr.frontend import valid_frames
 from asr.model import Model, save_network
 from asr.scoring import Score
-from asr.training.checkpoint import kept_models, load_checkpoint, save_checkpoint
+from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.config import Recipe
 from asr.training.consistency import two_views
 from asr.training.data import Batch, TrainingData, development_utterances, prefetched
 from asr.training.distributed import Ranks, Stopped, heed_stop
 from asr.training.evaluation import DevelopmentSet, unwritable
+from asr.training.kept_models import keep_model, kept_models
 from asr.training.network import build_model, initialise_from, training_precision
 from asr.training.objective import Objective
 from asr.training.optimizer import Optimisation, learning_rate_factor
@@ -238,19 +238,10 @@ class Trainer:
     def _keep(self, error: float, improved: bool, rates: dict[str, Any]) -> None:
         if not self.ranks.is_main:
             return
-        models = self.folder / "models"
-        models.mkdir(exist_ok=True)
-        whole = models / f"{min(error, 999.9999):08.4f}-step-{self.position.step:09d}"
-        partial = self.folder / ".model.tmp"
-        self._save_model(partial, rates)
-        shutil.rmtree(whole, ignore_errors=True)
-        partial.rename(whole)
+        step, most = self.position.step, self.recipe.training.keep
+        keep_model(self.folder, error, step, most, lambda folder: self._save_model(folder, rates))
         if improved:
             self._save_model(self.folder / "model", rates)
-        # The newest stays whatever its error: where words are what is trained, that may rise as they improve.
-        for worse in kept_models(self.folder)[self.recipe.training.keep :]:
-            if worse != whole:
-                shutil.rmtree(worse)
 
     def _save_model(self, folder: Path, rates: dict[str, Any]) -> None:
         position = self.position

@@ -24,10 +24,10 @@ from asr.manifest import Utterance
 from asr.model import Model, load_network, save_network
 from asr.scoring import score
 from asr.training import checkpoint, objective, trainer
-from asr.training.checkpoint import kept_models
 from asr.training.config import load_recipe
 from asr.training.distributed import Ranks
 from asr.training.evaluation import unwritable
+from asr.training.kept_models import kept_models
 from asr.training.network import build_model, initialise_from
 from asr.training.run import train as train_recipe
 from asr.transcript import Hypothesis
