@@ -36,8 +36,8 @@ def make_start(beam: NDArray, traces: NDArray, has_lexicon: bool) -> None:
     start.fresh = -1
     start.leader = 0
     start.winner = 0
-    start.blank = 0.0
-    start.token = NEVER
+    start.ends_in_blank = 0.0
+    start.ends_in_token = NEVER
     start.total = 0.0
     start.bonus = 0.0
     start.score = 0.0
@@ -49,13 +49,13 @@ def stay(prefix: Record, row: NDArray[np.float32], silence: float, summing: bool
     """Take a frame that adds nothing to the prefix: a blank, or its last token once more."""
     if prefix.last == BLANK_ID:
         # Behind a separator, and at the start, further separators are as good as blanks.
-        prefix.blank = prefix.total + silence
-        prefix.token = NEVER
-        prefix.total = prefix.blank
+        prefix.ends_in_blank = prefix.total + silence
+        prefix.ends_in_token = NEVER
+        prefix.total = prefix.ends_in_blank
     else:
-        prefix.blank = prefix.total + row[BLANK_ID]
-        prefix.token += row[prefix.last]
-        prefix.total = add(prefix.blank, prefix.token, summing)
+        prefix.ends_in_blank = prefix.total + row[BLANK_ID]
+        prefix.ends_in_token += row[prefix.last]
+        prefix.total = add(prefix.ends_in_blank, prefix.ends_in_token, summing)
     prefix.score = prefix.total + prefix.bonus
     prefix.route = prefix.total
     prefix.fresh = -1
@@ -148,12 +148,12 @@ def insert(
     prefix = candidates[number]
     raise_bar(bar, mass + bonus, number == count and prefix.leader == number, options)
     if number == count:
-        prefix.blank = NEVER
-        prefix.token = mass
+        prefix.ends_in_blank = NEVER
+        prefix.ends_in_token = mass
         prefix.bonus = bonus
         count += 1
     else:
-        prefix.token = add(prefix.token, mass, options.sum_alignments)
+        prefix.ends_in_token = add(prefix.ends_in_token, mass, options.sum_alignments)
         if mass <= prefix.route:
             return count
     prefix.route = mass
@@ -209,7 +209,7 @@ def score_all(candidates: NDArray, count: int, summing: bool) -> float:
     best = NEVER
     for number in range(count):
         prefix = candidates[number]
-        prefix.total = add(prefix.blank, prefix.token, summing)
+        prefix.total = add(prefix.ends_in_blank, prefix.ends_in_token, summing)
         prefix.score = prefix.total + prefix.bonus
         best = max(best, prefix.score)
     return best
@@ -236,8 +236,8 @@ def recombine(
         if loser.context == winner.context or loser.score == NEVER:
             continue
         beaten = loser.last == BLANK_ID or (
-            loser.blank + loser.bonus <= winner.blank + winner.bonus
-            and loser.token + loser.bonus <= winner.token + winner.bonus
+            loser.ends_in_blank + loser.bonus <= winner.ends_in_blank + winner.bonus
+            and loser.ends_in_token + loser.bonus <= winner.ends_in_token + winner.bonus
         )
         if not beaten:
             continue

@@ -160,7 +160,7 @@ def _extend(
 @internal
 def _mass(prefix: Record, token: int, row: NDArray[np.float32]) -> float:
     # The same token again is another one only behind a blank.
-    return (prefix.blank if token == prefix.last else prefix.total) + row[token]
+    return (prefix.ends_in_blank if token == prefix.last else prefix.total) + row[token]
 
 
 @internal

@@ -44,10 +44,10 @@ CONTEXT = np.dtype(
 
 #: A prefix in the beam: a context, a node of the lexicon's tree (-1 outside it) and the last token (0 where
 #: it may come again without a blank: the separator), with the log-probabilities of its alignments that end
-#: in a blank, in that token, and both; ``bonus`` is all that is not acoustic, look-ahead included.
-#: ``trace`` is the best alignment so far (``route`` its part of the probability); if ``fresh`` is a token,
-#: that token comes behind it in this frame. ``leader`` is the first of the candidates with the same future,
-#: and the leader's ``winner`` the best of them.
+#: in a blank, in that token, and of both, ``total``; ``bonus`` is all that is not acoustic, look-ahead
+#: included. ``trace`` is the best alignment so far (``route`` its part of the probability); if ``fresh`` is a
+#: token, that token comes behind it in this frame. ``leader`` is the first of the candidates with the same
+#: future, and the leader's ``winner`` the best of them.
 PREFIX = np.dtype(
     [
         ("context", np.int32),
@@ -57,8 +57,8 @@ PREFIX = np.dtype(
         ("fresh", np.int32),
         ("leader", np.int32),
         ("winner", np.int32),
-        ("blank", np.float64),
-        ("token", np.float64),
+        ("ends_in_blank", np.float64),
+        ("ends_in_token", np.float64),
         ("total", np.float64),
         ("bonus", np.float64),
         ("score", np.float64),
