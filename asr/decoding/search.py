@@ -10,6 +10,9 @@ lexicon's tree and is scored with the best unigram below it until the word is co
 
 Of two prefixes whose futures are equal (same node, same states of language models and hotwords) the one
 that is behind in every respect is taken out; a link remembers it for n-best lists and confidences.
+
+Numba keeps what it compiled until this file changes: whoever changes one of the others whose functions are
+compiled into it must remove ``__pycache__``.
 """
 
 from typing import NamedTuple
