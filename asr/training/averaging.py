@@ -57,7 +57,7 @@ def average_models(sources: Sequence[Path], output: Path, storage: str = "fp32")
 
     Raises:
         UserError: there are none, they are not of one shape, hear or say other things, the storage is
-            not known, or ``output`` is one of them.
+            not known, or ``output`` is one of them or the best model of a run.
     """
     if storage not in STORAGES:
         raise UserError(f"--dtype: {storage!r} is not one of {', '.join(STORAGES)}")
@@ -67,6 +67,8 @@ def average_models(sources: Sequence[Path], output: Path, storage: str = "fp32")
         raise UserError(
             f"{output}: is one of the models that are averaged; give the mean a folder of its own"
         )
+    if output.name == "model" and kept_models(output.resolve().parent):
+        raise UserError(f"{output}: is the best model of its run; give the mean a folder of its own")
     first = load_network(find_model(sources[0]))
     totals = {name: value.detach().double() for name, value in first.named_parameters()}
     longest = first.config.training

@@ -75,6 +75,18 @@ def test_a_model_is_not_written_over_by_a_mean_of_it(saved: Callable[..., Path])
     assert (one / "model.safetensors").read_bytes() == before
 
 
+def test_the_best_model_of_a_run_is_not_replaced_by_a_mean(
+    saved: Callable[..., Path], tmp_path: Path
+) -> None:
+    one = saved("run/models/012.5000-step-000000300")
+    best = saved("run/model", seed=1)
+    before = (best / "model.safetensors").read_bytes()
+    with pytest.raises(UserError, match="is the best model of its run"):
+        average_models([one], best)
+    assert (best / "model.safetensors").read_bytes() == before
+    average_models([one], tmp_path / "model")  # which is no run's
+
+
 def test_the_best_of_a_run_are_by_error_and_the_last_by_step(tmp_path: Path) -> None:
     names = ["012.5000-step-000000300", "013.2000-step-000000400", "019.0000-step-000000100"]
     for name in names:
