@@ -207,7 +207,7 @@ class Aligner:
         self, model: Model, head: str | None = None, pronunciations: Pronunciations | None = None
     ) -> None:
         self.model = model
-        self.head = model.default_head if head is None else model.config.check_head(head)
+        self.head = model.config.find_head(head)
         self.tokenizer = model.tokenizers[self.head]
         self.speller = Speller(self.tokenizer, pronunciations)
 

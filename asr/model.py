@@ -84,12 +84,14 @@ class ModelConfig:
             raise UserError(f"decoding.head: {head!r} is not a head of this model ({', '.join(self.heads)})")
         return head
 
-    def check_head(self, name: str) -> str:
-        """A head that a user named.
+    def find_head(self, name: str | None) -> str:
+        """The head that a user named, or the default one.
 
         Raises:
             UserError: there is no such head.
         """
+        if name is None:
+            return self.default_head
         if name not in self.heads:
             raise UserError(f"--head: {name!r} is not one of {', '.join(self.heads)}")
         return name

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from asr import __version__
-from asr.cli.output import forget, tell
+from asr.cli.output import forget, lost_stdout, tell
 from asr.errors import UserError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -118,6 +118,5 @@ def main() -> None:
         # Files that cannot be written are told of by their names, as mistakes of the user's.
         if error.errno not in _NO_ROOM or error.filename is not None:
             raise
-        forget(sys.stdout)
-        tell(f"standard output: cannot be written ({error.strerror})")
+        tell(lost_stdout(error))
         sys.exit(1)

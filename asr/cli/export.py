@@ -45,8 +45,7 @@ def export(
         check_folder_writable(output)
     folder = find_model(model)
     network = load_network(folder)
-    head = None if head is None else network.config.check_head(head)
-    graph = export_onnx(network, head, int8, source)
+    graph = export_onnx(network, network.config.find_head(head), int8, source)
     name = f"{folder.resolve().name}{'.int8' if int8 else ''}{SUFFIX}"
     path = output if names_file else output / name
     with atomic_write(path, "wb") as stream:

@@ -46,10 +46,17 @@ def build(
 ) -> None:
     """Give every word of a list its pronunciations."""
     from asr.errors import UserError
-    from asr.files import check_own_name, check_writable, find_compressed
-    from asr.lexicon import build_lexicon, format_lexicon, read_dictionary, read_words, write_lexicon
+    from asr.files import check_own_name, check_writable
+    from asr.lexicon import (
+        build_lexicon,
+        format_lexicon,
+        read_dictionary,
+        read_words,
+        words_file,
+        write_lexicon,
+    )
 
-    check_own_name(output, words, find_compressed(words / "words.txt"), dictionary)
+    check_own_name(output, words_file(words), dictionary)
     if output is not None:
         check_writable(output)
     known = read_dictionary(dictionary)

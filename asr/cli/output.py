@@ -32,8 +32,13 @@ def write_stdout(text: str) -> None:
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno == errno.EPIPE:
             raise
-        forget(sys.stdout)
-        raise UserError(f"standard output: cannot be written ({error.strerror})") from error
+        raise lost_stdout(error) from error
+
+
+def lost_stdout(error: OSError) -> UserError:
+    """Write no more to standard output; what to say of that."""
+    forget(sys.stdout)
+    return UserError(f"standard output: cannot be written ({error.strerror})")
 
 
 def shown_text(spoken: "Transcript | Segment") -> str:

@@ -34,6 +34,9 @@ _NUMBER_COLUMNS, _IGNORED_COLUMNS = ("offset", "duration", "confidence"), ("samp
 
 _Read = tuple[list[Utterance], list[Problem]]
 
+# Ids that rows were given, with the rows and their numbers.
+_Taken = dict[str, dict[tuple[tuple[str, str], ...], int]]
+
 
 def prepare_folder(
     root: Path,
@@ -129,7 +132,7 @@ def _read_table(table: Path, root: Path) -> list[Utterance | Problem]:
             rows = _split_rows(first, chain([first], stream))
             header = [name.strip() for name in next(rows, [])]
             columns = _find_columns(table, header)
-            taken: set[str] = set()
+            taken: _Taken = {}
             find = _Finder([root, root / "clips", table.parent, table.parent / "clips"])
             return [
                 Problem("more fields than columns (quote texts with separators in them)", f"row {number}")
@@ -199,11 +202,11 @@ class _Finder:
 
 
 def _row_utterance(
-    row: dict[str, str], columns: _Columns, find: _Finder, number: int, taken: set[str]
+    row: dict[str, str], columns: _Columns, find: _Finder, number: int, taken: _Taken
 ) -> Utterance:
     """A row as an utterance; a number that makes no sense becomes NaN.
 
-    Where it has no id, it gets one that is not among those ``taken``, to which it is added.
+    Where it has no id, it gets one that no different row has; ``taken`` are those that were given.
     """
     name = row.get(columns.audio, "")
     id = row.get(columns.id, "") if columns.id else ""
@@ -212,9 +215,10 @@ def _row_utterance(
     stem = os.path.splitext(Path(name))[0] if name else f"row {number}"  # noqa: PTH122
     if not id:
         id = f"{stem}-{offset:.12g}" if columns.offset else stem
-        if columns.offset and id in taken:  # two who speak at once
-            id = f"{id}-row{number}"
-        taken.add(id)
+        numbers = taken.setdefault(id, {})
+        first = numbers.setdefault(tuple(row.items()), number)  # an equal row is the same utterance again
+        if columns.offset and first != next(iter(numbers.values())):  # two who speak at once
+            id = f"{id}-row{first}"
     known = {*vars(columns).values(), *_IGNORED_COLUMNS}
     return Utterance(
         id=id,
@@ -230,16 +234,22 @@ def _row_utterance(
 
 def _length(row: dict[str, str], column: str | None) -> float:
     """Seconds, or 0.0 where the row does not say how many: up to the end of the file."""
-    seconds = _number(row, column, math.inf)
-    return 0.0 if seconds == math.inf else seconds if seconds > 0 else math.nan
+    if not _written(row, column):
+        return 0.0
+    seconds = _number(row, column, 0.0)
+    return seconds if seconds > 0 else math.nan
 
 
 def _number(row: dict[str, str], column: str | None, default: float) -> float:
-    written = row.get(column, "").strip() if column else ""
+    written = _written(row, column)
     try:
         return float(written) if written else default
     except ValueError:
         return math.nan
+
+
+def _written(row: dict[str, str], column: str | None) -> str:
+    return row.get(column, "").strip() if column else ""
 
 
 def _check_rows(rows: list[Utterance | Problem]) -> _Read:

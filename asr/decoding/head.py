@@ -15,10 +15,10 @@ def choose_head(config: "ModelConfig", options: DecodingOptions) -> str:
     Raises:
         UserError: the model has no head of that name.
     """
+    chosen = config.find_head(options.head)
     if options.head is not None:
-        return config.check_head(options.head)
-    default = config.default_head
+        return chosen
     decoder = decoder_name(config.decoding, options.decoder)
-    if decoder != "greedy" or config.heads[default].units != "phones":
-        return default
-    return next((name for name, head in config.heads.items() if head.units != "phones"), default)
+    if decoder != "greedy" or config.heads[chosen].units != "phones":
+        return chosen
+    return next((name for name, head in config.heads.items() if head.units != "phones"), chosen)

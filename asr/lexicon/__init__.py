@@ -1,6 +1,6 @@
 """Words and their pronunciations: dictionary, rules of word formation, grapheme-to-phoneme model."""
 
-from asr.lexicon.build import BuiltLexicon, Guess, build_lexicon, read_words
+from asr.lexicon.build import BuiltLexicon, Guess, build_lexicon, read_words, words_file
 from asr.lexicon.files import (
     LEXICON,
     PHONES,
@@ -28,5 +28,6 @@ __all__ = [
     "read_dictionary",
     "read_lexicon",
     "read_words",
+    "words_file",
     "write_lexicon",
 ]

@@ -59,13 +59,18 @@ def build_lexicon(
     return built
 
 
+def words_file(path: str | os.PathLike[str]) -> Path:
+    """The file with the words of a list, or of an LM directory."""
+    return find_compressed(Path(path) / "words.txt") if is_folder(path) else Path(path)
+
+
 def read_words(path: str | os.PathLike[str]) -> list[str]:
     """The words of a list (the first field of each line) or of an LM directory, upper case, each once.
 
     Raises:
         UserError: the file cannot be read or holds no words.
     """
-    source = find_compressed(Path(path) / "words.txt") if is_folder(path) else Path(path)
+    source = words_file(path)
     try:
         with source.open("rb") as raw, decompressed(raw, source) as stream:
             lines = stream.read().decode("utf-8-sig").upper().splitlines()

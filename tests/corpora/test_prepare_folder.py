@@ -252,9 +252,14 @@ def test_a_segment_without_length_is_a_problem_and_two_who_speak_at_once_are_two
 ):
     table = tmp_path / "table.csv"
     rows = ["one.wav,EMPTY,0.1,0", "one.wav,ONE,0,0.2", "one.wav,OTHER,0,0.3", "one.wav,REST,0.1,"]
+    rows += ["one.wav,OTHER,0,0.3", "one.wav,ENDLESS,0.2,inf"]
     table.write_text("\n".join(["path,text,offset,duration", *rows]))
     prepared = prepare_folder(recordings, tmp_path / "x.jsonl", table)
-    assert kinds(prepared.problems) == ["no offset or duration in seconds, or confidence up to 1"]
+    assert kinds(prepared.problems) == [
+        "duplicate id",
+        "no offset or duration in seconds, or confidence up to 1",
+        "outside of the audio",
+    ]
     found = {each.id: (each.text, each.duration) for each in read_manifest(tmp_path / "x.jsonl")}
     assert found["one-0"] == ("ONE", 0.2)
     assert found["one-0-row3"] == ("OTHER", 0.3)
