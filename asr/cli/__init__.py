@@ -3,19 +3,18 @@
 Command modules import torch and numba inside their functions, so that ``asr --help`` is instant.
 """
 
-import atexit
 import errno
 import io
 import os
 import signal
 import sys
-import threading
 from typing import Annotated, Any
 
 import typer
 
 from asr import __version__
 from asr.cli.output import forget, lost_stdout, tell
+from asr.ending import end_process
 from asr.errors import UserError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -44,11 +43,7 @@ def program(
 
 
 def run() -> None:
-    """The program ``asr``: :func:`main`, and an end without Python's taking everything apart.
-
-    Of what Python does at its end this does what others may wait for: threads end, exit functions are
-    called, output is flushed. To take torch's modules apart as well lasts a fifth of a second.
-    """
+    """The program ``asr``: :func:`main`, and an end without Python's taking everything apart."""
     status: Any = 0
     _end_in_order()
     try:
@@ -57,12 +52,7 @@ def run() -> None:
         if not isinstance(end.code, int | None):
             raise  # a message, which Python writes
         status = end.code or 0
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # where the shell closed it
-            stream.flush()
-    os._exit(status)
+    end_process(status)
 
 
 def _open_missing_streams() -> None:

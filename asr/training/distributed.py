@@ -7,8 +7,8 @@ whole of the communication; the step's statistics ride in the same vector.
 import os
 import signal
 import socket
-import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
 from asr.cores import usable_cores
+from asr.ending import end_process
 from asr.errors import UserError
 
 STOPPED = 130
@@ -44,13 +45,27 @@ class Stopped(Exception):
     """The run was asked to stop (Ctrl-C, SIGTERM) and its state is saved."""
 
 
+@dataclass
+class StopRequest:
+    """Whether the run was asked to stop.
+
+    No ``threading.Event``: that has a lock, at which a second signal would wait for the first for ever.
+    """
+
+    is_made: bool = False
+
+    def heed(self, *_: object) -> None:
+        """The handler of a signal."""
+        self.is_made = True
+
+
 @contextmanager
-def heed_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, in place of what they did before."""
-    asked = threading.Event()
-    previous = [(number, signal.signal(number, lambda *_: asked.set())) for number in STOP_SIGNALS]
+def heed_stop() -> Iterator[StopRequest]:
+    """A request that Ctrl-C and SIGTERM make, in place of what they did before."""
+    request = StopRequest()
+    previous = [(number, signal.signal(number, request.heed)) for number in STOP_SIGNALS]
     try:
-        yield asked
+        yield request
     finally:
         for number, handler in previous:
             signal.signal(number, handler)
@@ -165,15 +180,15 @@ def _start(work: Work, argument: Any, processes: int) -> int:
         context.Process(target=_work, args=(work, argument, rank, processes, address, mistakes), daemon=True)
         for rank in range(processes)
     ]
-    stop_asked = threading.Event()
+    stop = StopRequest()
     # Workers ignore Ctrl-C until they can act on it, and hear of it from here.
     previous = [(number, signal.signal(number, signal.SIG_IGN)) for number in STOP_SIGNALS]
     try:
         for worker in workers:
             worker.start()
         for number in STOP_SIGNALS:
-            signal.signal(number, lambda *_: stop_asked.set())
-        return _wait(workers, mistakes, stop_asked)
+            signal.signal(number, stop.heed)
+        return _wait(workers, mistakes, stop)
     finally:
         for worker in workers:
             if worker.pid is not None:
@@ -183,7 +198,7 @@ def _start(work: Work, argument: Any, processes: int) -> int:
             signal.signal(number, handler)
 
 
-def _wait(workers: list[Any], mistakes: Any, stop_asked: threading.Event) -> int:
+def _wait(workers: list[Any], mistakes: Any, stop: StopRequest) -> int:
     """Exit status on which all workers agree."""
     while alive := [worker for worker in workers if worker.exitcode is None]:
         connection.wait([worker.sentinel for worker in alive], timeout=0.5)
@@ -199,7 +214,7 @@ def _wait(workers: list[Any], mistakes: Any, stop_asked: threading.Event) -> int
                 f"a training process was ended by signal {-status} (9: perhaps for want of memory); "
                 "go on with --resume"
             )
-        if stop_asked.is_set():
+        if stop.is_made:
             for worker in alive:
                 if worker.exitcode is None:
                     os.kill(worker.pid, signal.SIGINT)
@@ -222,7 +237,10 @@ def _work(work: Work, argument: Any, rank: int, processes: int, address: str, mi
         mistakes.put(str(error))
         while True:
             signal.pause()
-    sys.exit(status)
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    end_process(status or 0)
 
 
 def _end_with_parent() -> None:

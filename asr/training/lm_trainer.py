@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,7 @@ from asr.lm.rnn import RNNLM, RNNLMConfig, load_rnn_lm, pad_sentences, save_rnn_
 from asr.training.checkpoint import load_checkpoint, refuse_second_run, save_checkpoint
 from asr.training.checks import PRECISIONS, Choices, Ranges, check_values
 from asr.training.config import OptimizerConfig, ScheduleConfig
-from asr.training.distributed import STOPPED, Ranks, Stopped, heed_stop, is_first, launch
+from asr.training.distributed import STOPPED, Ranks, Stopped, StopRequest, heed_stop, is_first, launch
 from asr.training.lm_data import Text, frequent_words
 from asr.training.network import training_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
@@ -215,9 +214,9 @@ class LMTrainer:
         )
         self.spoken = time.monotonic()
         self.started = self.spoken - self.position.seconds
-        with heed_stop() as stop_asked:
+        with heed_stop() as stop:
             while self.position.progress(self.recipe.schedule) < 1:
-                self._train_epoch(stop_asked)
+                self._train_epoch(stop)
         self._keep()
 
     def _resume(self) -> None:
@@ -242,14 +241,14 @@ class LMTrainer:
         """What tells the words of the embeddings from others, or from the same in another order."""
         return hashlib.sha256("\n".join(self.model.words).encode()).hexdigest()
 
-    def _train_epoch(self, stop_asked: threading.Event) -> None:
+    def _train_epoch(self, stop: StopRequest) -> None:
         position, seed = self.position, self.recipe.seed
         draw = np.random.default_rng((seed, position.epoch))
         batches = list(self.text.batches(draw.permutation(len(self.text)), self.recipe.batch_words))
         position.plan(len(batches))
         for number in draw.permutation(len(batches))[position.batch :]:
             position.seed_torch(seed, self.ranks.rank)
-            stopping = self._step(batches[number], stop_asked.is_set())
+            stopping = self._step(batches[number], stop.is_made)
             if position.step % self.recipe.evaluate_every == 0 or stopping:
                 self._keep()
             if stopping:

@@ -6,7 +6,6 @@ exactly where a run stopped.
 """
 
 import math
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.config import Recipe
 from asr.training.consistency import two_views
 from asr.training.data import Batch, TrainingData, development_utterances, prefetched
-from asr.training.distributed import Ranks, Stopped, heed_stop
+from asr.training.distributed import Ranks, Stopped, StopRequest, heed_stop
 from asr.training.evaluation import DevelopmentSet, unwritable
 from asr.training.kept_models import keep_model, kept_models
 from asr.training.network import build_model, initialise_from, training_precision
@@ -98,7 +97,7 @@ class Trainer:
         self.flat, self.average = self.optimisation.flat, self.optimisation.average
         self.position = TrainerPosition()
         self.reporter: Reporter | None = None
-        self.stop_asked = threading.Event()
+        self.stop = StopRequest()
         self.started = self.checkpoint_at = self.reported_at = 0.0
         self.heard = 0.0
 
@@ -115,7 +114,7 @@ class Trainer:
         if self.ranks.is_main:
             self.reporter = Reporter(self.folder, self.recipe.training.tensorboard)
         try:
-            with heed_stop() as self.stop_asked:
+            with heed_stop() as self.stop:
                 self._announce()
                 self._try_longest_batch()
                 self.checkpoint_at = self.reported_at = time.monotonic()
@@ -179,7 +178,7 @@ class Trainer:
     def _step(self) -> bool:
         """Sum gradients over the processes and update the weights; whether a process was asked to stop."""
         position, flat = self.position, self.flat
-        self._count("stop", float(self.stop_asked.is_set()))
+        self._count("stop", float(self.stop.is_made))
         self._count("seconds", (time.monotonic() - self.started) / self.ranks.processes)
         self.ranks.sum(flat.buffer)
         found = dict(zip(self.counted, flat.statistics.tolist(), strict=True))

@@ -106,9 +106,12 @@ def assert_same_weights(found: Finished, expected: Finished) -> None:
     assert difference.max() < 2e-3
 
 
+@pytest.mark.parametrize("kind", ["well", "stumbles at its end"])
 @pytest.mark.parametrize("status", [None, 130])
-def test_processes_sum_gather_and_agree_on_an_exit_status(tmp_path: Path, status: int | None) -> None:
-    what = {"kind": "well", "folder": str(tmp_path), "status": status}
+def test_processes_sum_gather_and_agree_on_an_exit_status(
+    tmp_path: Path, status: int | None, kind: str
+) -> None:
+    what = {"kind": kind, "folder": str(tmp_path), "status": status}
     if status:
         with pytest.raises(SystemExit) as caught:
             launch(work, what, 2)
@@ -116,6 +119,15 @@ def test_processes_sum_gather_and_agree_on_an_exit_status(tmp_path: Path, status
     else:
         launch(work, what, 2)
     assert (tmp_path / "sum").read_text() == "[3.0, 3.0, 3.0] [0, 1]"
+
+
+def test_a_bug_in_one_process_is_a_traceback_and_its_exit_status(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        launch(work, {"kind": "bug", "folder": str(tmp_path)}, 2)
+    assert caught.value.code == 1
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -237,7 +249,7 @@ def test_a_language_models_processes_stop_together_and_go_on(tmp_path: Path) -> 
         wait_for((tmp_path / "run" / "model" / "model.safetensors").exists, process)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=PATIENCE)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert f"stopped; go on with: asr lm train {tmp_path / 'lm.yaml'}" in said
     reached = int(re.findall(r"step (\d+)", said)[-1])
     go_on = ("--output", tmp_path / "run", "--resume")
