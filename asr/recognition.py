@@ -15,6 +15,7 @@ from torch import Tensor
 from asr.audio import read_audio
 from asr.batching import share_out
 from asr.errors import UserError
+from asr.levels import even_levels
 from asr.manifest import Utterance
 from asr.model import AcousticModel
 from asr.padding import padded
@@ -95,7 +96,7 @@ def _recognise_batch(
     if not read:
         return result
     with torch.inference_mode():
-        emissions, frames = model.emissions(*padded(waveforms), head)
+        emissions, frames = model.emissions(*padded(even_levels(waveforms, model.config.frontend)), head)
     for place, value in zip(read, decode(emissions, frames), strict=True):
         result.results[place] = value
     return result

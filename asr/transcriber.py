@@ -19,6 +19,7 @@ from asr.decoding.options import Decoder, DecodingOptions
 from asr.decoding.words import timed_words
 from asr.errors import UserError
 from asr.files import utf8_name
+from asr.levels import even_levels
 from asr.model import AcousticModel, find_model, load_network
 from asr.padding import padded, unpadded
 from asr.pauses import pause_tokens
@@ -270,7 +271,7 @@ class Transcriber:
     @torch.inference_mode()
     def emissions(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Log-probabilities ``(frames, vocabulary)`` of waveforms ``(samples,)`` of any length."""
-        batch, lengths = padded(waveforms)
+        batch, lengths = padded(even_levels(waveforms, self.model.config.frontend))
         emissions, frames = self.model.emissions(batch.to(self._device), lengths.to(self._device), self.head)
         return unpadded(emissions.cpu(), frames)
 
