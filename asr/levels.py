@@ -12,11 +12,16 @@ one dimension).
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from asr.frontend import FrontendConfig
+
+Floats = NDArray[np.float32]
 
 FRAME = 0.025
 """Seconds over which energy is measured."""
@@ -48,37 +53,37 @@ def _even(waveform: Tensor, frame: int) -> Tensor:
     frames, side = len(waveform) // frame, round(SIDE / FRAME)
     if frames <= side:
         return waveform
-    energy = waveform[: frames * frame].view(frames, frame).square().mean(1)
-    decibels = _gain(10 * (energy + _SILENCE).log10(), side, round(NEAR / FRAME))
+    energy = waveform[: frames * frame].view(frames, frame).square().mean(1).numpy()
+    decibels = _gain(10 * np.log10(energy + _SILENCE), side, round(NEAR / FRAME))
     if not decibels.any():
         return waveform
     # From the middle of each frame to that of the next one on a line.
-    factor = functional.pad((10 ** (decibels / 20))[None, None], (0, 1), mode="replicate")
+    factor = functional.pad(torch.from_numpy(10 ** (decibels / 20))[None, None], (0, 1), mode="replicate")
     return waveform * functional.interpolate(factor, scale_factor=frame, mode="linear")[0, 0, : len(waveform)]
 
 
-def _gain(loudness: Tensor, side: int, near: int) -> Tensor:
+def _gain(loudness: Floats, side: int, near: int) -> Floats:
     """Decibels that each frame is to gain, of the loudness ``(frames,)`` of each in decibels."""
-    mirrored = functional.pad(loudness[None], (side, side), mode="reflect")[0]
-    # Row s is what follows on frame s - side; it is what comes before frame s as well.
-    ordered = mirrored.unfold(0, side, 1).sort(1).values
-    levels, floors = (ordered[:, int(share * side)] for share in (_LOUD, _QUIET))
     frames = len(loudness)
-    around = mirrored[side - near : side + near + frames].unfold(0, 2 * near + 1, 1).sort(1).values
-    here = around[:, int(_LOUD * (2 * near + 1))]
+    mirrored = np.pad(loudness, side, mode="reflect")
+    # Row s is what follows on frame s - side; it is what comes before frame s as well.
+    ordered = np.sort(sliding_window_view(mirrored, side), axis=1)
+    levels, floors = (ordered[:, int(share * side)] for share in (_LOUD, _QUIET))
+    around = mirrored[side - near : side + near + frames]
+    here = np.sort(sliding_window_view(around, 2 * near + 1), axis=1)[:, int(_LOUD * (2 * near + 1))]
     before, after = levels[:frames], levels[side : side + frames]
-    is_before = (before - here).abs() < (after - here).abs()
-    level = torch.where(is_before, before, after)
-    is_speech = level - torch.where(is_before, floors[:frames], floors[side : side + frames]) > MODULATION
+    is_before = np.abs(before - here) < np.abs(after - here)
+    level = np.where(is_before, before, after)
+    is_speech = level - np.where(is_before, floors[:frames], floors[side : side + frames]) > MODULATION
     if not is_speech.any():
-        return torch.zeros_like(loudness)
-    gain = (level[is_speech].max() - level - RANGE).clamp(0, MOST) * is_speech
+        return np.zeros_like(loudness)
+    gain = np.clip(level[is_speech].max() - level - RANGE, 0, MOST) * is_speech
     return gain * _runs(gain > 0, round(SHORTEST / FRAME))
 
 
-def _runs(mask: Tensor, shortest: int) -> Tensor:
+def _runs(mask: NDArray[np.bool_], shortest: int) -> NDArray[np.bool_]:
     """Where a mask is true for so many frames on end."""
     if len(mask) < shortest:
-        return torch.zeros_like(mask)
-    whole = mask.unfold(0, shortest, 1).all(1)
-    return functional.pad(whole, (shortest - 1, shortest - 1)).unfold(0, shortest, 1).any(1)
+        return np.zeros_like(mask)
+    whole = sliding_window_view(mask, shortest).all(1)
+    return np.asarray(sliding_window_view(np.pad(whole, shortest - 1), shortest).any(1))

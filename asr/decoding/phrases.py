@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Least seconds of a pause that is cut, where a model is tuned and nothing else is asked for.
 PAUSE = 0.5
 #: No phrase is shorter, in seconds: the language model needs words before it knows what follows.
-SHORTEST = 3.0
+SHORTEST = 1.5
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,18 @@ def cut_at_pauses(
 
 
 def _cuts(emissions: "Tensor", pause: float, frame_shift: float, tokens: Sequence[int]) -> list[int]:
-    from asr.pauses import pause_middles
+    """Frames in the middle of long pauses; of two that would leave too short a phrase the longer one's."""
+    from asr.pauses import pauses
 
-    shortest = SHORTEST / frame_shift
-    cuts: list[int] = []
-    for middle in pause_middles(emissions, tokens, pause / frame_shift):
-        before, after = middle - (cuts[-1] if cuts else 0), len(emissions) - middle
-        if min(before, after) >= shortest:
-            cuts.append(middle)
-    return cuts
+    begins, ends = pauses(emissions, tokens)
+    lengths = (ends - begins).tolist()
+    middles = ((begins + ends) // 2).tolist()
+    long_enough = [number for number, length in enumerate(lengths) if length >= pause / frame_shift]
+    edges = [0, len(emissions)]
+    for number in sorted(long_enough, key=lambda number: -lengths[number]):
+        if all(abs(middles[number] - edge) >= SHORTEST / frame_shift for edge in edges):
+            edges.append(middles[number])
+    return sorted(edges)[1:-1]
 
 
 def _joined(
