@@ -20,6 +20,14 @@ def pauses(emissions: Tensor, pause_tokens: Sequence[int] = (0,)) -> tuple[Tenso
     return (edges == 1).nonzero()[:, 0], (edges == -1).nonzero()[:, 0]
 
 
+def tokens_before(emissions: Tensor, pause_tokens: Sequence[int]) -> Tensor:
+    """How many tokens begin before each frame of ``(frames, vocabulary)``, and in all: ``(frames + 1,)``."""
+    best = emissions.argmax(1)
+    begins = ~torch.isin(best, torch.tensor(pause_tokens))
+    begins[1:] &= best.diff() != 0
+    return torch.nn.functional.pad(begins.cumsum(0), (1, 0))
+
+
 def pause_middles(emissions: Tensor, pause_tokens: Sequence[int], shortest: float) -> list[int]:
     """The frames in the middle of each pause of at least so many frames in ``(frames, vocabulary)``."""
     begins, ends = pauses(emissions, pause_tokens)

@@ -5,6 +5,7 @@ language models learn from. And an n-best list of a phrase holds more real alter
 a whole utterance, where every doubt multiplies with every other: rescoring has more to choose from.
 """
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 #: Least seconds of a pause that is cut, where a model is tuned and nothing else is asked for.
 PAUSE = 0.5
-#: No phrase is shorter, in seconds: the language model needs words before it knows what follows.
-SHORTEST = 1.5
+#: No phrase has fewer (some five words): the language model needs words before it knows what follows, and
+#: those who read a foreign language pause between any two.
+FEWEST_TOKENS = 20
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,21 @@ def cut_at_pauses(
 
 
 def _cuts(emissions: "Tensor", pause: float, frame_shift: float, tokens: Sequence[int]) -> list[int]:
-    """Frames in the middle of long pauses; of two that would leave too short a phrase the longer one's."""
-    from asr.pauses import pauses
+    """Frames in the middle of long pauses; the longest first, since they end sentences."""
+    from asr.pauses import pauses, tokens_before
 
     begins, ends = pauses(emissions, tokens)
     lengths = (ends - begins).tolist()
     middles = ((begins + ends) // 2).tolist()
-    long_enough = [number for number, length in enumerate(lengths) if length >= pause / frame_shift]
+    said = tokens_before(emissions, tokens).tolist()
     edges = [0, len(emissions)]
-    for number in sorted(long_enough, key=lambda number: -lengths[number]):
-        if all(abs(middles[number] - edge) >= SHORTEST / frame_shift for edge in edges):
-            edges.append(middles[number])
-    return sorted(edges)[1:-1]
+    long_enough = [number for number, length in enumerate(lengths) if length >= pause / frame_shift]
+    for middle in (middles[number] for number in sorted(long_enough, key=lambda number: -lengths[number])):
+        place = bisect(edges, middle)
+        before, after = edges[place - 1 : place + 1]
+        if min(said[middle] - said[before], said[after] - said[middle]) >= FEWEST_TOKENS:
+            edges.insert(place, middle)
+    return edges[1:-1]
 
 
 def _joined(

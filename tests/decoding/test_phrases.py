@@ -10,12 +10,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from asr.decoding.phrases import PAUSE, SHORTEST, PhraseDecoder, cut_at_pauses
+from asr.decoding.phrases import FEWEST_TOKENS, PAUSE, PhraseDecoder, cut_at_pauses
 from asr.transcript import Hypothesis, Word
 
 Run = Callable[..., Any]
-SHIFT = 0.25  # seconds; the shortest phrase has six frames
-SHORT = round(SHORTEST / SHIFT)
+SHIFT = 0.25  # seconds
+SAID = [1, 2] * (FEWEST_TOKENS // 2)  # the shortest phrase
+SHORT = len(SAID)
 
 
 def emissions_of(tokens: list[int]) -> Tensor:
@@ -30,32 +31,36 @@ def begins(tokens: list[int], pause: float = 0.5, pause_tokens: tuple[int, ...] 
 
 
 def test_a_cut_lies_in_the_middle_of_a_long_pause() -> None:
-    assert begins([1] * SHORT + [0] * 4 + [2] * SHORT) == [0, SHORT + 2]
+    assert begins(SAID + [0] * 4 + SAID) == [0, SHORT + 2]
 
 
 def test_a_short_pause_is_not_cut() -> None:
-    assert begins([1] * SHORT + [0] + [2] * SHORT) == [0]
-    assert begins([1] * SHORT + [0] * 3 + [2] * SHORT, pause=1.0) == [0]
+    assert begins([*SAID, 0, *SAID]) == [0]
+    assert begins(SAID + [0] * 3 + SAID, pause=1.0) == [0]
 
 
 def test_a_token_that_parts_words_belongs_to_a_pause() -> None:
-    tokens = [1] * SHORT + [0, 3, 0] + [2] * SHORT
+    tokens = [*SAID, 0, 3, 0, *SAID]
     assert begins(tokens, pause=0.75) == [0]
     assert begins(tokens, pause=0.75, pause_tokens=(0, 3)) == [0, SHORT + 1]
 
 
 def test_no_phrase_is_too_short_at_either_end_or_between() -> None:
-    assert begins([1] * 3 + [0] * 2 + [2] * 20) == [0]
-    assert begins([1] * 20 + [0] * 2 + [2] * 3) == [0]
-    assert begins([1] * SHORT + [0] * 2 + [2] * 2 + [0] * 2 + [3] * SHORT) == [0, SHORT + 1]
+    assert begins(SAID[1:] + [0] * 2 + SAID) == [0]
+    assert begins(SAID + [0] * 2 + SAID[1:]) == [0]
+    assert begins(SAID + [0] * 2 + SAID[1:] + [0] * 2 + SAID) == [0, SHORT + 1]
+
+
+def test_a_token_that_is_held_counts_once() -> None:
+    assert begins([1] * SHORT + [0] * 2 + SAID) == [0]
 
 
 def test_of_two_pauses_too_near_each_other_the_longer_one_is_cut() -> None:
-    assert begins([1] * SHORT + [0] * 2 + [2] * 2 + [0] * 4 + [3] * SHORT) == [0, SHORT + 2 + 2 + 2]
+    assert begins(SAID + [0] * 2 + SAID[:2] + [0] * 4 + SAID) == [0, SHORT + 2 + 2 + 2]
 
 
 def test_without_a_pause_setting_utterances_stay_whole() -> None:
-    utterances = [emissions_of([1] * SHORT + [0] * 9 + [1] * SHORT), emissions_of([])]
+    utterances = [emissions_of(SAID + [0] * 9 + SAID), emissions_of([])]
     phrases = cut_at_pauses(utterances, 0.0, SHIFT, (0,))
     assert phrases.begins == [[0], [0]]
     assert all(torch.equal(*pair) for pair in zip(phrases.emissions, utterances, strict=True))
@@ -63,7 +68,7 @@ def test_without_a_pause_setting_utterances_stay_whole() -> None:
 
 def test_phrases_hold_all_frames_of_their_utterances() -> None:
     draw = torch.Generator().manual_seed(2)
-    tokens = [torch.randint(0, 2, (length,), generator=draw).tolist() for length in (0, 1, 50, 400)]
+    tokens = [torch.randint(0, 2, (length,), generator=draw).tolist() for length in (0, 1, 50, 4000)]
     utterances = [emissions_of(each) for each in tokens]
     phrases = cut_at_pauses(utterances, 0.5, SHIFT, (0,))
     assert [len(each) for each in phrases.begins][:2] == [1, 1] and len(phrases.begins[3]) > 10
@@ -79,7 +84,7 @@ def test_the_likeliest_combinations_come_first() -> None:
         )
         for place, scores in enumerate(torch.randn((3, 4), generator=draw).tolist())
     ]
-    phrases = cut_at_pauses([emissions_of(([1] * SHORT + [0] * 2) * 3)], 0.5, SHIFT, (0,))
+    phrases = cut_at_pauses([emissions_of((SAID + [0] * 2) * 3)], 0.5, SHIFT, (0,))
     assert len(phrases.begins[0]) == len(lists)
     all_of_them = sorted(product(*lists), key=lambda each: -sum(part.score for part in each))
     (found,) = phrases.join(lists, nbest=10)
@@ -96,7 +101,7 @@ def test_combinations_that_say_the_same_are_one() -> None:
         [Hypothesis("A B", -1.0), Hypothesis("A", -2.0)],
         [Hypothesis("C", -1.0), Hypothesis("B C", -1.5), Hypothesis("", -3.0)],
     ]
-    phrases = cut_at_pauses([emissions_of([1] * SHORT + [0] * 2 + [1] * SHORT)], 0.5, SHIFT, (0,))
+    phrases = cut_at_pauses([emissions_of(SAID + [0] * 2 + SAID)], 0.5, SHIFT, (0,))
     (found,) = phrases.join(lists, nbest=9)
     texts = [(each.text, each.score) for each in found]
     assert texts == [("A B C", -2.0), ("A B B C", -2.5), ("A C", -3.0), ("A B", -4.0), ("A", -5.0)]
@@ -122,7 +127,8 @@ class Spelling:
 
 
 def test_words_and_frames_keep_their_places_in_the_utterance() -> None:
-    utterances = [emissions_of([1, 2, 3] * 4 + [0] * 3 + [3, 1] * 5), emissions_of([0, 1, 0])]
+    utterances = [emissions_of([1, 2, 3] * 8 + [0] * 3 + [3, 1] * 12), emissions_of([0, 1, 0])]
+    assert cut_at_pauses(utterances, 0.5, SHIFT, (0,)).begins == [[0, 25], [0]]
     lengths = torch.tensor([len(each) for each in utterances])
     padded = torch.nn.utils.rnn.pad_sequence(utterances, batch_first=True)
     cut = PhraseDecoder(Spelling(), 0.5, SHIFT, (0,), 1)
