@@ -27,7 +27,7 @@ Decode = Callable[[Tensor, Tensor], list[Result]]
 
 
 @dataclass
-class Recognised(Generic[Result]):
+class UtteranceResults(Generic[Result]):
     """What became of a manifest.
 
     Attributes:
@@ -41,7 +41,7 @@ class Recognised(Generic[Result]):
     warnings: list[str] = field(default_factory=list)
 
 
-def recognise(
+def decode_utterances(
     model: AcousticModel,
     decode: Decode[Result],
     utterances: Sequence[Utterance],
@@ -49,7 +49,7 @@ def recognise(
     batch_seconds: float = 120.0,
     threads: int = 1,
     advance: Callable[[float], None] = lambda seconds: None,
-) -> Recognised[Result]:
+) -> UtteranceResults[Result]:
     """Encode and decode utterances.
 
     Args:
@@ -61,10 +61,10 @@ def recognise(
         threads: Batches worked on at once.
         advance: Told how many seconds of audio are done.
     """
-    result: Recognised[Result] = Recognised([None] * len(utterances))
+    result: UtteranceResults[Result] = UtteranceResults([None] * len(utterances))
     batches = share_out([utterance.duration for utterance in utterances], batch_seconds, threads)
     with workers(threads) as pool:
-        work = [pool.submit(_recognise_batch, model, decode, utterances, head, batch) for batch in batches]
+        work = [pool.submit(_decode_batch, model, decode, utterances, head, batch) for batch in batches]
         for batch, done in zip(batches, work, strict=True):
             found = done.result()
             for index, value in zip(batch, found.results, strict=True):
@@ -75,15 +75,15 @@ def recognise(
     return result
 
 
-def _recognise_batch(
+def _decode_batch(
     model: AcousticModel,
     decode: Decode[Result],
     utterances: Sequence[Utterance],
     head: str,
     batch: Sequence[int],
-) -> Recognised[Result]:
+) -> UtteranceResults[Result]:
     rate = model.config.frontend.sample_rate
-    result: Recognised[Result] = Recognised([None] * len(batch))
+    result: UtteranceResults[Result] = UtteranceResults([None] * len(batch))
     waveforms, read = [], []
     for place, index in enumerate(batch):
         utterance = utterances[index]

@@ -24,7 +24,7 @@ from asr.lm.rnn import RNNLM
 from asr.manifest import Utterance
 from asr.model import AcousticModel
 from asr.padding import unpadded
-from asr.recognition import recognise
+from asr.recognition import decode_utterances
 from asr.scoring.calibration import WordOutcomes, expected_calibration_error, word_outcomes
 from asr.scoring.measures import Evaluation, evaluate
 from asr.transcript import Hypothesis
@@ -137,7 +137,7 @@ def compute_emissions(
     def apart(emissions: Tensor, frames: Tensor) -> list[Tensor]:
         return [each.clone() for each in unpadded(emissions, frames)]
 
-    found = recognise(model, apart, utterances, head, threads=threads, advance=advance)
+    found = decode_utterances(model, apart, utterances, head, threads=threads, advance=advance)
     pairs = [
         (each, utterance.text or "")
         for each, utterance in zip(found.results, utterances, strict=True)

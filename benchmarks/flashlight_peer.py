@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from asr.decoding.config import BeamConfig
 from asr.manifest import Utterance
 from asr.model import Model
-from asr.recognition import recognise
+from asr.recognition import decode_utterances
 from asr.tokenizer import SPACE, Tokenizer
 
 Decode = Callable[[NDArray[np.float32]], tuple[str, float]]
@@ -77,7 +77,7 @@ def compute_emissions(
     model: Model, utterances: Sequence[Utterance], head: str
 ) -> list[tuple[Utterance, NDArray[np.float32]]]:
     """Log-probabilities ``(frames, vocabulary)`` of each utterance that can be read."""
-    found = recognise(
+    found = decode_utterances(
         model,
         lambda emissions, frames: [
             np.ascontiguousarray(each[:count]) for each, count in zip(emissions.numpy(), frames, strict=True)

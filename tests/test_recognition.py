@@ -16,7 +16,7 @@ from asr.batching import with_durations
 from asr.manifest import Utterance, read_manifest
 from asr.model import Model
 from asr.pipeline import workers
-from asr.recognition import recognise
+from asr.recognition import decode_utterances
 
 
 def emissions_of_each(emissions: Tensor, lengths: Tensor) -> list[Tensor]:
@@ -28,9 +28,11 @@ def test_results_come_in_order_and_do_not_depend_on_batches_or_threads(
     make_model: Callable[..., Model], clips: Path, seconds: float, threads: int
 ) -> None:
     model, utterances = make_model(), read_manifest(clips)
-    expected = [recognise(model, emissions_of_each, [each], "characters").results[0] for each in utterances]
+    expected = [
+        decode_utterances(model, emissions_of_each, [each], "characters").results[0] for each in utterances
+    ]
     heard: list[float] = []
-    found = recognise(
+    found = decode_utterances(
         model, emissions_of_each, utterances, "characters", seconds, threads, advance=heard.append
     )
     assert not found.failures
@@ -45,7 +47,7 @@ def test_a_failure_names_its_file_and_leaves_the_others(
     (tmp_path / "text.wav").write_text("no audio")
     bad = [Utterance("gone", "gone.flac", 1.0), Utterance("text", str(tmp_path / "text.wav"), 1.0)]
     utterances = [bad[0], *read_manifest(clips), bad[1]]
-    found = recognise(make_model(), emissions_of_each, utterances, "characters")
+    found = decode_utterances(make_model(), emissions_of_each, utterances, "characters")
     assert found.results[0] is None
     assert found.results[-1] is None
     assert all(result is not None for result in found.results[1:-1])
@@ -64,7 +66,7 @@ def test_an_exception_in_a_thread_comes_through_and_the_rest_is_not_done(
 
     threads = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError):
-        recognise(make_model(), decode, read_manifest(clips) * 20, "characters", batch_seconds=1.0)
+        decode_utterances(make_model(), decode, read_manifest(clips) * 20, "characters", batch_seconds=1.0)
     assert len(calls) < 80  # of 160 batches
     assert torch.get_num_threads() == threads
 
@@ -75,7 +77,7 @@ def test_an_utterance_of_unknown_duration_is_read_whole(
     (first, *_) = read_manifest(examples)
     unknown = Utterance("x", first.audio_filepath, 0.0)
     known, found = (
-        recognise(make_model(), emissions_of_each, [each], "characters").results[0]
+        decode_utterances(make_model(), emissions_of_each, [each], "characters").results[0]
         for each in (first, unknown)
     )
     torch.testing.assert_close(found, known, atol=1e-5, rtol=0)
@@ -174,7 +176,7 @@ def test_each_thread_computes_on_one_core(make_model: Callable[..., Model], clip
 
     torch.set_num_threads(3)
     try:
-        recognise(make_model(), decode, read_manifest(clips), "characters", threads=1)
+        decode_utterances(make_model(), decode, read_manifest(clips), "characters", threads=1)
         assert set(seen) == {1}
         assert torch.get_num_threads() == 3
     finally:

@@ -36,7 +36,7 @@ def decode(
     batch_seconds: flags.BatchSecondsFlag = flags.BATCH_SECONDS,
 ) -> None:
     """Write what a model hears in each utterance of a manifest, as JSON lines with id and text."""
-    from asr.cli.recognise import decode_manifest
+    from asr.cli.decode_manifest import decode_manifest
     from asr.files import atomic_write, check_own_name, check_writable
     from asr.manifest import read_manifest, write_manifest
 

@@ -1,20 +1,13 @@
 """``asr evaluate``: decode a manifest and score it against its own texts."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from asr.cli import options as flags
 from asr.cores import usable_cores
-
-if TYPE_CHECKING:
-    from asr.cli.recognise import Decoded
-    from asr.scoring.bootstrap import Interval
-    from asr.scoring.measures import Score
 
 
 def evaluate(
@@ -42,11 +35,12 @@ def evaluate(
     """Decode a manifest and measure word and character error rates."""
     import time
 
+    from asr.cli.decode_manifest import decode_manifest
     from asr.cli.output import tell
-    from asr.cli.recognise import decode_manifest
     from asr.errors import UserError
     from asr.files import atomic_write, check_own_name, check_writable
     from asr.manifest import read_manifest
+    from asr.scoring.summary import summarise
 
     options = flags.decoding_options(
         decoder=decoder,
@@ -78,7 +72,7 @@ def evaluate(
     if output is not None:
         with atomic_write(output) as stream:
             stream.writelines(decoded.lines(nbest=False))
-    measured = _measure(decoded)
+    measured = summarise(decoded.references(), decoded.best())
     seconds = sum(utterance.duration for utterance in decoded.utterances)
     if as_json:
         figures = measured.to_json() | {"without_text": without_text, "speed": seconds / elapsed}
@@ -87,55 +81,6 @@ def evaluate(
         typer.echo("\n".join(measured.lines()))
         typer.echo(f"{seconds / 60:.1f} minutes of audio, {seconds / elapsed:.0f} times real time", err=True)
     decoded.exit_if_failed()
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """Error rates, their interval, and the expected calibration error where words have confidences."""
-
-    score: "Score"
-    interval: "Interval"
-    calibration_error: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        figures = self.score.to_json() | {"interval": self.interval.to_json()}
-        figures["missing"] = list(self.score.missing)
-        if self.calibration_error is not None:
-            figures["expected_calibration_error"] = self.calibration_error
-        return figures
-
-    def lines(self) -> Iterator[str]:
-        score = self.score
-        yield (
-            f"WER {score.wer:.2f} % (95 % interval {self.interval.low:.2f} to {self.interval.high:.2f}), "
-            f"CER {score.cer:.2f} %, sentence errors {score.sentence_error_rate:.1f} %"
-        )
-        yield (
-            f"{score.words} words: {score.substitutions} substitutions, {score.deletions} deletions, "
-            f"{score.insertions} insertions in {score.utterances} utterances"
-        )
-        if self.calibration_error is not None:
-            yield f"expected calibration error of the words' confidences {100 * self.calibration_error:.1f} %"
-
-
-def _measure(decoded: "Decoded") -> _Measured:
-    from asr.scoring import evaluate as align_texts
-    from asr.scoring.bootstrap import interval
-    from asr.scoring.calibration import word_outcomes
-
-    texts = {utterance.id: utterance.text for utterance in decoded.utterances if utterance.text is not None}
-    found = {
-        utterance.id: best[0]
-        for utterance, best in zip(decoded.utterances, decoded.hypotheses, strict=True)
-        if best and utterance.id in texts
-    }
-    evaluation = align_texts(texts, {name: best.text for name, best in found.items()})
-    confidences = {name: [word.confidence for word in best.words] for name, best in found.items()}
-    return _Measured(
-        evaluation.score(),
-        interval(evaluation.words.errors, evaluation.words.totals),
-        word_outcomes(evaluation, confidences).calibration_error,
-    )
 
 
 def register(app: typer.Typer) -> None:

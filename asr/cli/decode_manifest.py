@@ -36,6 +36,18 @@ class Decoded:
         """Exit with status 1 where an utterance could not be read."""
         exit_if_failed(len(self.failures), len(self.utterances))
 
+    def references(self) -> dict[str, str]:
+        """Texts of the utterances that have one, by id."""
+        return {each.id: each.text for each in self.utterances if each.text is not None}
+
+    def best(self) -> "dict[str, Hypothesis]":
+        """The best hypothesis of each utterance that has a text and was decoded, by id."""
+        return {
+            utterance.id: hypotheses[0]
+            for utterance, hypotheses in zip(self.utterances, self.hypotheses, strict=True)
+            if hypotheses and utterance.text is not None
+        }
+
     def labelled(self) -> "Iterator[Utterance]":
         """Utterances with the hypothesis as text and its confidence, ready to train on."""
         for utterance, hypotheses in zip(self.utterances, self.hypotheses, strict=True):
@@ -65,7 +77,7 @@ def decode_manifest(
     from asr.decoding.head import choose_head
     from asr.decoding.loading import load_decoder
     from asr.model import find_model
-    from asr.recognition import recognise
+    from asr.recognition import decode_utterances
     from asr.transcriber import load_acoustic_model
 
     utterances = with_durations(utterances)
@@ -79,7 +91,7 @@ def decode_manifest(
     ):
         # The network has something to do meanwhile. A mistake of the user's is told by the first result.
         loaded = loader.submit(load_decoder, folder, model, options)
-        found = recognise(
+        found = decode_utterances(
             model,
             lambda emissions, lengths: loaded.result().decode(emissions, lengths),
             utterances,
