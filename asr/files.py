@@ -117,6 +117,20 @@ def check_folder_writable(folder: str | os.PathLike[str]) -> None:
         _try_folder(Path(folder))
 
 
+def check_own_folder(folder: str | os.PathLike[str], mark: str) -> None:
+    """As :func:`check_folder_writable`, and raise :class:`UserError` where a folder holds something else.
+
+    What was written there before has the file ``mark``, and may be replaced.
+    """
+    check_folder_writable(folder)
+    folder = Path(folder)
+    if folder.is_dir() and not is_file(folder / mark):
+        with _told_of(folder):
+            others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        if others:
+            raise UserError(f"{escape_name(folder)}: holds other things ({min(others)}); name a new folder")
+
+
 def _try_folder(folder: Path) -> None:
     """Make a folder and a file in it, and leave no trace of either."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]

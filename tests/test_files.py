@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import UserError
-from asr.files import atomic_write, check_writable
+from asr.files import atomic_write, check_own_folder, check_writable
 
 
 def names(folder: Path) -> list[str]:
@@ -90,3 +90,15 @@ def test_what_can_be_written_passes_the_check_and_stays_as_it_is(tmp_path: Path)
         check_writable(tmp_path / name)
     assert (tmp_path / "a").read_text() == "x"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
+    check_own_folder(tmp_path / "new", "config.yaml")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / ".hidden").write_text("")
+    check_own_folder(tmp_path, "config.yaml")
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(UserError, match=r"holds other things \(letters\.txt\); name a new folder"):
+        check_own_folder(tmp_path, "config.yaml")
+    (tmp_path / "config.yaml").write_text("")
+    check_own_folder(tmp_path, "config.yaml")

@@ -25,8 +25,9 @@ def average(
     from asr.errors import UserError
     from asr.files import is_folder
     from asr.training.averaging import average_models, models_of_run
+    from asr.training.run_folder import KEPT_MODELS
 
-    if len(sources) == 1 and is_folder(sources[0] / "models"):
+    if len(sources) == 1 and is_folder(sources[0] / KEPT_MODELS):
         sources = models_of_run(sources[0], best, last)
     elif best is not None or last is not None:
         raise UserError("--best and --last choose among the models of one run folder")

@@ -29,6 +29,8 @@ from asr.lm.table import BEGIN, BEGIN_ID, END, SPECIAL_WORDS, UNKNOWN_ID, Level,
 WORDS = "words.txt"
 
 _FORMAT = 1
+DESCRIPTION = "lm.yaml"
+"""The file of a directory that says what its arrays are."""
 _NPY_HEADER = 128
 _DESCRIPTION_ROOM = 2048
 
@@ -172,7 +174,7 @@ class NGram:
             "special_words": list(SPECIAL_WORDS),
             "provenance": self.provenance,
         }
-        with atomic_write(directory / "lm.yaml") as stream:
+        with atomic_write(directory / DESCRIPTION) as stream:
             yaml.safe_dump(description, stream, sort_keys=False, allow_unicode=True)
 
     @classmethod
@@ -286,7 +288,7 @@ def _begin_state(arrays: NGramArrays) -> int:
 
 
 def _read_description(directory: Path) -> dict:
-    path = directory / "lm.yaml"
+    path = directory / DESCRIPTION
     try:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:

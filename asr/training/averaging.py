@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from asr.errors import UserError
-from asr.model import Model, find_model, load_network, save_network
+from asr.files import check_own_folder
+from asr.model import CONFIG, Model, find_model, load_network, save_network
 from asr.packing import STORAGES
 from asr.training.kept_models import kept_models
 
@@ -57,7 +58,7 @@ def average_models(sources: Sequence[Path], output: Path, storage: str = "fp32")
 
     Raises:
         UserError: there are none, they are not of one shape, hear or say other things, the storage is
-            not known, or ``output`` is one of them or the best model of a run.
+            not known, or ``output`` is one of them, the best model of a run or a folder of other things.
     """
     if storage not in STORAGES:
         raise UserError(f"--dtype: {storage!r} is not one of {', '.join(STORAGES)}")
@@ -69,6 +70,7 @@ def average_models(sources: Sequence[Path], output: Path, storage: str = "fp32")
         )
     if output.name == "model" and kept_models(output.resolve().parent):
         raise UserError(f"{output}: is the best model of its run; give the mean a folder of its own")
+    check_own_folder(output, CONFIG)
     first = load_network(find_model(sources[0]))
     totals = {name: value.detach().double() for name, value in first.named_parameters()}
     longest = first.config.training

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from asr.errors import UserError
 from asr.training.kept_models import kept_models
+from asr.training.run_folder import CHECKPOINTS
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 
@@ -67,7 +68,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
 
 def refuse_second_run(folder: Path) -> None:
     """Raise :class:`UserError` where a run folder holds a run, which must not be written over."""
-    if load_checkpoint(folder / "checkpoints") is not None or kept_models(folder):
+    if load_checkpoint(folder / CHECKPOINTS) is not None or kept_models(folder):
         raise UserError(
             f"{folder}: holds a run already; continue it with --resume or choose another --output"
         )

@@ -4,10 +4,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from asr.training.run_folder import KEPT_MODELS
+
 
 def kept_models(folder: Path) -> list[Path]:
     """Models that a run kept in its folder, the best first."""
-    return sorted(path for path in (folder / "models").glob("*-step-*") if path.is_dir())
+    return sorted(path for path in (folder / KEPT_MODELS).glob("*-step-*") if path.is_dir())
 
 
 def keep_model(folder: Path, error: float, step: int, most: int, save: Callable[[Path], None]) -> None:
@@ -22,7 +24,7 @@ def keep_model(folder: Path, error: float, step: int, most: int, save: Callable[
         most: Models that are kept.
         save: Writes the model into a folder.
     """
-    models = folder / "models"
+    models = folder / KEPT_MODELS
     models.mkdir(exist_ok=True)
     whole = models / f"{min(error, 999.9999):08.4f}-step-{step:09d}"
     partial = folder / ".model.tmp"

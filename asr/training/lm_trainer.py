@@ -26,6 +26,7 @@ from asr.training.network import training_precision
 from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.position import Position
 from asr.training.recipe_file import changed_values, read_recipe, write_recipe
+from asr.training.run_folder import CHECKPOINTS, MODEL, RECIPE
 
 
 @dataclass
@@ -152,13 +153,13 @@ def train_lm(recipe: LMRecipe, folder: Path, resume: bool, say: Callable[[str], 
         refuse_second_run(folder)
     check_folder_writable(folder)
     if is_first():
-        path = folder / "recipe.yaml"
+        path = folder / RECIPE
         if resume and path.is_file():
             for key, (before, now) in changed_values(path, recipe).items():
                 say(f"{key}: {now} (was {before})")
         write_recipe(path, recipe)
     launch(_train, LMRun(recipe, folder, resume, say), recipe.processes)
-    return folder / "model"
+    return folder / MODEL
 
 
 def _train(ranks: Ranks, run: LMRun) -> int:
@@ -220,7 +221,7 @@ class LMTrainer:
         self._keep()
 
     def _resume(self) -> None:
-        found = load_checkpoint(self.folder / "checkpoints")
+        found = load_checkpoint(self.folder / CHECKPOINTS)
         if found is not None:
             tensors, state = found
             # A checkpoint of an earlier version does not say which words it is of.
@@ -289,9 +290,9 @@ class LMTrainer:
             return
         with self.optimisation.average.swapped_in(self.optimisation.flat.values):
             measured = perplexity(self.model, self.dev, self.recipe.batch_words)
-            save_rnn_lm(self.folder / "model", self.model)
+            save_rnn_lm(self.folder / MODEL, self.model)
         save_checkpoint(
-            self.folder / "checkpoints",
+            self.folder / CHECKPOINTS,
             self.position.step,
             self.optimisation.tensors(),
             asdict(self.position) | {"vocabulary": self._vocabulary(), "text": self.text.digest},

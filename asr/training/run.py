@@ -16,6 +16,7 @@ from asr.training.evaluation import check_spelling
 from asr.training.network import build_model, initialise_from
 from asr.training.pretrainer import Pretrainer, build_forecaster
 from asr.training.recipe_file import changed_values, write_recipe
+from asr.training.run_folder import MODEL, RECIPE
 from asr.training.trainer import Trainer
 
 _OF_THE_UNITS = ("units", "wordpieces", "word_ends", "layer")
@@ -52,12 +53,12 @@ def train(
     if is_first_here():
         _check_data(recipe, pretraining)
     if is_first():
-        path = folder / "recipe.yaml"
+        path = folder / RECIPE
         if resume:
             _compare(path, recipe, say)
         write_recipe(path, recipe)
     launch(_train, Run(recipe, folder, resume, pretraining), recipe.training.processes)
-    return folder / "model"
+    return folder / MODEL
 
 
 def _compare(path: Path, recipe: Recipe, say: Callable[[str], None]) -> None:

@@ -34,6 +34,7 @@ from asr.training.objective import Objective
 from asr.training.optimizer import Optimisation, learning_rate_factor
 from asr.training.position import Position
 from asr.training.reporter import Reporter
+from asr.training.run_folder import CHECKPOINTS, MODEL
 from asr.vocal_tract import VocalTract
 
 STEPS_PER_REPORT = 20
@@ -204,7 +205,7 @@ class Trainer:
             self._measure()
         elif self.ranks.is_main:
             with self.average.swapped_in(self.flat.values):
-                self._save_model(self.folder / "model", {})
+                self._save_model(self.folder / MODEL, {})
 
     def _measure(self) -> None:
         """Measure the averaged weights; keep them where they are among the best."""
@@ -240,7 +241,7 @@ class Trainer:
         step, most = self.position.step, self.recipe.training.keep
         keep_model(self.folder, error, step, most, lambda folder: self._save_model(folder, rates))
         if improved:
-            self._save_model(self.folder / "model", rates)
+            self._save_model(self.folder / MODEL, rates)
 
     def _save_model(self, folder: Path, rates: dict[str, Any]) -> None:
         position = self.position
@@ -377,10 +378,10 @@ class Trainer:
         if not self.ranks.is_main:
             return
         tensors = self.optimisation.tensors()
-        save_checkpoint(self.folder / "checkpoints", self.position.step, tensors, asdict(self.position))
+        save_checkpoint(self.folder / CHECKPOINTS, self.position.step, tensors, asdict(self.position))
 
     def _resume(self) -> None:
-        found = load_checkpoint(self.folder / "checkpoints")
+        found = load_checkpoint(self.folder / CHECKPOINTS)
         if found is None:
             # Models of a run that begins anew would mix with those to come.
             if kept_models(self.folder):

@@ -120,7 +120,12 @@ def test_names_that_cannot_be_written_are_refused_before_the_work(
     run_asr: Run, text: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    for name, reason in (("file", "is a file"), ("lm.arpa.xz", "plain or as .arpa.gz")):
+    refused = (
+        ("file", "is a file"),
+        ("lm.arpa.xz", "plain or as .arpa.gz"),
+        ("", "holds other things (file)"),
+    )
+    for name, reason in refused:
         ran = run_asr("lm", "build", tmp_path / "missing.txt", "-o", tmp_path / name)
         assert ran.status == 1 and reason in ran.stderr
     assert run_asr("lm", "build", text, "-o", "-").stderr.startswith("asr: -: give the name of a file")

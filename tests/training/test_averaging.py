@@ -87,6 +87,15 @@ def test_the_best_model_of_a_run_is_not_replaced_by_a_mean(
     average_models([one], tmp_path / "model")  # which is no run's
 
 
+def test_a_mean_is_not_written_among_other_things(saved: Callable[..., Path], tmp_path: Path) -> None:
+    one = saved("one")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("")
+    with pytest.raises(UserError, match="holds other things"):
+        average_models([one], tmp_path / "letters")
+    average_models([one], saved("older"))  # which is a model, and may be replaced
+
+
 def test_the_best_of_a_run_are_by_error_and_the_last_by_step(tmp_path: Path) -> None:
     names = ["012.5000-step-000000300", "013.2000-step-000000400", "019.0000-step-000000100"]
     for name in names:

@@ -1,0 +1,10 @@
+"""What lies in the folder of a run, beside the metrics (``reporter.py``)."""
+
+RECIPE = "recipe.yaml"
+"""The recipe as it was merged, which ``--resume`` compares with."""
+CHECKPOINTS = "checkpoints"
+"""The newest state to go on from (``checkpoint.py``)."""
+MODEL = "model"
+"""The best model so far, ready to use."""
+KEPT_MODELS = "models"
+"""Others, to be averaged (``kept_models.py``)."""
