@@ -31,7 +31,7 @@ class Utterance:
     Attributes:
         id: Unique within a manifest.
         audio_filepath: Absolute or relative to the working directory once read from a manifest.
-        duration: Seconds.
+        duration: Seconds; 0 where the manifest does not say: to the end of the file.
         offset: Seconds from the start of the file.
         text: Reference transcript; None where it is not known.
         speaker: Speaker label, if known.
@@ -194,7 +194,7 @@ def _parse_line(line: str, path: Path, number: int) -> Utterance:
     return Utterance(
         id=utterance_id(entry, path, number),
         audio_filepath=str(path.parent / audio_filepath),
-        duration=_number(entry, "duration", None, path, number),
+        duration=_number(entry, "duration", 0.0, path, number),
         offset=offset,
         text=text,
         speaker=None if speaker is None else str(speaker),
@@ -214,7 +214,7 @@ def _is_writable(text: str) -> bool:
 
 
 def _number(
-    entry: dict[str, Any], key: str, default: float | None, path: str | os.PathLike[str], number: int
+    entry: dict[str, Any], key: str, default: float, path: str | os.PathLike[str], number: int
 ) -> float:
     value = default if entry.get(key) is None else entry[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _ENDLESS:

@@ -25,7 +25,7 @@ LexiconFlag = Annotated[
     Path | None, typer.Option(help="Pronunciations for a phone model (default: the model's lexicon.txt).")
 ]
 StartFlag = Annotated[float, typer.Option("--offset", min=0.0, help="Where in the recording to begin (s).")]
-LengthFlag = Annotated[float | None, typer.Option("--duration", min=0.0, help="How much of it to draw (s).")]
+LengthFlag = Annotated[float | None, typer.Option("--duration", min=0.01, help="How much of it to draw (s).")]
 OutputFlag = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Picture: .png, .svg or .pdf (default: named after the command)."),
