@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 
@@ -19,5 +20,6 @@ def end_process(status: int) -> NoReturn:
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # where the shell closed it
-            stream.flush()
+            with suppress(OSError, ValueError):  # nobody is left who could be told
+                stream.flush()
     os._exit(status)

@@ -6,6 +6,9 @@ In int8 the matrices of the recurrent layers, nearly all of the weights, are 8-b
 every few of a row; onnxruntime multiplies them out when it loads the file and computes in float32. Its
 integer LSTM, which also quantises what goes in, is 1.6 times as fast, but changes one text in ten and makes
 an utterance's text depend on its batch.
+
+Speech far quieter than the rest of a recording is made louder before this graph (``levels.py``); who runs it
+elsewhere does without.
 """
 
 from typing import TYPE_CHECKING, Any, cast

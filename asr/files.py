@@ -8,8 +8,9 @@ import re
 import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,18 +118,22 @@ def check_folder_writable(folder: str | os.PathLike[str]) -> None:
         _try_folder(Path(folder))
 
 
-def check_own_folder(folder: str | os.PathLike[str], mark: str) -> None:
+def check_own_folder(folder: str | os.PathLike[str], mark: str, parts: Sequence[str]) -> None:
     """As :func:`check_folder_writable`, and raise :class:`UserError` where a folder holds something else.
 
-    What was written there before has the file ``mark``, and may be replaced.
+    What was written there before, and may be replaced, has the file ``mark``, or where it was never finished
+    nothing but ``parts`` (patterns of names).
     """
     check_folder_writable(folder)
     folder = Path(folder)
     if folder.is_dir() and not is_file(folder / mark):
         with _told_of(folder):
-            others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-        if others:
-            raise UserError(f"{escape_name(folder)}: holds other things ({min(others)}); name a new folder")
+            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        other = next((name for name in names if not any(fnmatchcase(name, part) for part in parts)), None)
+        if other is not None:
+            raise UserError(
+                f"{escape_name(folder)}: holds other things ({escape_name(other)}); name a new folder"
+            )
 
 
 def _try_folder(folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 Features are normalised over all that is heard at once, which hides how loud a recording is, but not that
 one speaker in it is far quieter than another: of two who talk by turns, the second 20 dB quieter, the
-English model got 24 % of the words wrong instead of 13 % (benchmarks/README.md). So where stretches of speech
-differ by more than :data:`RANGE`, the quiet ones are made louder before they are heard.
+English model got 24 % of the words wrong instead of 13 % (benchmarks/README.md). So stretches of speech
+that are quieter than the loudest moments by more than :data:`RANGE` are made louder before they are heard.
 
 The level at a moment is that of the second and a half before it or of those after it, whichever is nearer
 to what is heard just there, so that a change of speakers is a step (the filter of Kuwahara et al. 1976, in
@@ -53,13 +53,14 @@ def _even(waveform: Tensor, frame: int) -> Tensor:
     frames, side = len(waveform) // frame, round(SIDE / FRAME)
     if frames <= side:
         return waveform
-    energy = waveform[: frames * frame].view(frames, frame).square().mean(1).numpy()
+    energy = waveform[: frames * frame].float().view(frames, frame).square().mean(1).cpu().numpy()
     decibels = _gain(10 * np.log10(energy + _SILENCE), side, round(NEAR / FRAME))
     if not decibels.any():
         return waveform
     # From the middle of each frame to that of the next one on a line.
     factor = functional.pad(torch.from_numpy(10 ** (decibels / 20))[None, None], (0, 1), mode="replicate")
-    return waveform * functional.interpolate(factor, scale_factor=frame, mode="linear")[0, 0, : len(waveform)]
+    smooth = functional.interpolate(factor, scale_factor=frame, mode="linear")[0, 0, : len(waveform)]
+    return waveform * smooth.to(waveform.device)
 
 
 def _gain(loudness: Floats, side: int, near: int) -> Floats:
@@ -75,9 +76,7 @@ def _gain(loudness: Floats, side: int, near: int) -> Floats:
     is_before = np.abs(before - here) < np.abs(after - here)
     level = np.where(is_before, before, after)
     is_speech = level - np.where(is_before, floors[:frames], floors[side : side + frames]) > MODULATION
-    if not is_speech.any():
-        return np.zeros_like(loudness)
-    gain = np.clip(level[is_speech].max() - level - RANGE, 0, MOST) * is_speech
+    gain = np.clip(level.max() - level - RANGE, 0, MOST) * is_speech
     return gain * _runs(gain > 0, round(SHORTEST / FRAME))
 
 

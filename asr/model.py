@@ -37,6 +37,8 @@ from asr.tokenizer import (
 )
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+NETWORK_PARTS = (WEIGHTS, "tokens*.txt", "wordpieces.*.model")
+"""Patterns of what :func:`save_network` writes beside the configuration."""
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 

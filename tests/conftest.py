@@ -23,6 +23,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts the tests in the background leaves Ctrl-C ignored; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # and nohup leaves it ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is no failure, and a failure comes again at the next run.
 settings.register_profile(

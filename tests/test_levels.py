@@ -10,7 +10,7 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from asr.frontend import FrontendConfig
-from asr.levels import MOST, RANGE, even_levels
+from asr.levels import MOST, RANGE, _runs, even_levels
 from asr.manifest import read_manifest
 from asr.transcriber import load_model
 
@@ -42,8 +42,10 @@ def test_a_quiet_speaker_comes_near_a_loud_one_who_stays_as_he_is(quiet: float) 
     assert torch.equal(heard[-3 * RATE :], again[-3 * RATE :])
     gained = decibels(heard[5 * RATE : 7 * RATE]) - decibels(soft[RATE : 3 * RATE])
     assert gained == pytest.approx(-quiet - RANGE, abs=1.5)
-    # The step is where the speakers change.
+    # The steps are where the speakers change.
     assert decibels(heard[round(4.3 * RATE) : 5 * RATE]) - decibels(soft[round(0.3 * RATE) : RATE]) > 4
+    last = slice(3 * RATE, round(3.7 * RATE))
+    assert decibels(heard[4 * RATE :][last]) - decibels(soft[last]) > 4
 
 
 def test_nothing_is_made_louder_than_the_most() -> None:
@@ -78,6 +80,12 @@ def test_pauses_are_left_as_they_are(pause: Tensor) -> None:
 def test_what_has_one_level_is_the_same_tensor(parts: tuple[Tensor, ...]) -> None:
     waveform = torch.cat(parts)
     assert even_levels([waveform], CONFIG)[0] is waveform
+
+
+@pytest.mark.parametrize("frames", [59, 60, 61])
+def test_a_run_counts_from_its_shortest_length_on(frames: int) -> None:
+    mask = np.array([False] * 5 + [True] * frames + [False] * 5)
+    assert np.array_equal(_runs(mask, 60), mask & (frames >= 60))
 
 
 def test_a_front_end_of_constants_hears_levels_as_they_are() -> None:

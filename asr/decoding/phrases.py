@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: Least seconds of a pause that is cut, where a model is tuned and nothing else is asked for.
 PAUSE = 0.5
-#: No phrase has fewer (some five words): the language model needs words before it knows what follows, and
-#: those who read a foreign language pause between any two.
+#: No phrase has fewer (some five words, of phones or letters): the language model needs words before it knows
+#: what follows, and those who read a foreign language pause between any two.
 FEWEST_TOKENS = 20
 
 

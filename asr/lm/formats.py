@@ -3,7 +3,7 @@
 from asr.errors import UserError
 from asr.files import check_name, check_own_folder, check_writable, exists, is_folder
 from asr.lm.arpa import read_arpa, read_arpa_table, write_arpa
-from asr.lm.ngram import DESCRIPTION, NGram
+from asr.lm.ngram import DESCRIPTION, PARTS, NGram
 from asr.lm.table import NGramTable
 from asr.lm.text import PathLike
 
@@ -40,7 +40,7 @@ def check_output(path: PathLike) -> None:
     if is_arpa(path):
         check_writable(path)
     else:
-        check_own_folder(path, DESCRIPTION)
+        check_own_folder(path, DESCRIPTION, PARTS)
 
 
 def save_table(path: PathLike, table: NGramTable, bits: int = 8) -> None:

@@ -27,6 +27,8 @@ from asr.lm.table import BEGIN, BEGIN_ID, END, SPECIAL_WORDS, UNKNOWN_ID, Level,
 
 #: Name of the file of words in a model's directory, before it was compressed.
 WORDS = "words.txt"
+PARTS = ("*.npy", f"{WORDS}*")
+"""Patterns of what a directory holds beside its description."""
 
 _FORMAT = 1
 DESCRIPTION = "lm.yaml"

@@ -12,6 +12,7 @@ from torch import Tensor
 from asr.aligner import Aligner, recording_emissions
 from asr.decoding.greedy import greedy_decode
 from asr.errors import UserError
+from asr.levels import even_levels
 from asr.model import Model
 from asr.plots.spectra import FEW_TICKS, draw_fbank
 from asr.plots.style import (
@@ -123,7 +124,8 @@ def alignment(aligner: Aligner, waveform: Tensor, text: str, title: str = "") ->
 
 
 def _features(model: Model, waveform: Tensor) -> NDArray[np.float32]:
-    features, _ = model.frontend(waveform[None], torch.tensor([len(waveform)]))
+    (heard,) = even_levels([waveform], model.config.frontend)
+    features, _ = model.frontend(heard[None], torch.tensor([len(heard)]))
     array: NDArray[np.float32] = features[0].numpy()
     return array
 

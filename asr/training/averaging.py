@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asr.errors import UserError
 from asr.files import check_own_folder
-from asr.model import CONFIG, Model, find_model, load_network, save_network
+from asr.model import CONFIG, NETWORK_PARTS, Model, find_model, load_network, save_network
 from asr.packing import STORAGES
 from asr.training.kept_models import kept_models
 
@@ -70,7 +70,7 @@ def average_models(sources: Sequence[Path], output: Path, storage: str = "fp32")
         )
     if output.name == "model" and kept_models(output.resolve().parent):
         raise UserError(f"{output}: is the best model of its run; give the mean a folder of its own")
-    check_own_folder(output, CONFIG)
+    check_own_folder(output, CONFIG, NETWORK_PARTS)
     first = load_network(find_model(sources[0]))
     totals = {name: value.detach().double() for name, value in first.named_parameters()}
     longest = first.config.training

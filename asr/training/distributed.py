@@ -6,7 +6,6 @@ whole of the communication; the step's statistics ride in the same vector.
 
 import os
 import signal
-import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -138,7 +137,7 @@ def launch(work: Work, argument: Any, processes: int = 0) -> None:
         SystemExit: the work's exit status where it is not 0, or that of a process which failed.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        status = _join(work, argument, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://")
+        status = _join(work, argument, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     else:
         gpus = torch.cuda.device_count()
         if gpus and processes > gpus:
@@ -152,14 +151,17 @@ def launch(work: Work, argument: Any, processes: int = 0) -> None:
         raise SystemExit(status)
 
 
-def _join(work: Work, argument: Any, rank: int, processes: int, address: str) -> int | None:
+def _join(
+    work: Work, argument: Any, rank: int, processes: int, store: dist.TCPStore | None = None
+) -> int | None:
+    """Do the work as one of many, which meet in a store, or without one where torchrun says."""
     device = torch.device("cpu")
     if torch.cuda.is_available():
         local = int(os.environ.get("LOCAL_RANK", rank))
         device = torch.device("cuda", local % torch.cuda.device_count())
         torch.cuda.set_device(device)
     backend = "gloo" if device.type == "cpu" else "nccl"
-    dist.init_process_group(backend, address, rank=rank, world_size=processes, timeout=LONGEST_WAIT)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=LONGEST_WAIT)
     # One decodes the audio while the others wait here: hundreds of hours take their time.
     dist.barrier()
     status = work(Ranks(rank, processes, device), argument)
@@ -175,9 +177,12 @@ def _start(work: Work, argument: Any, processes: int) -> int:
         os.environ.setdefault(name, value)
     context = multiprocessing.get_context("spawn")
     mistakes = context.SimpleQueue()
-    address = f"tcp://127.0.0.1:{_free_port()}"
+    # Where they meet is made here: a port that is only chosen here may be another program's by then.
+    store = _store(0, is_master=True)
     workers = [
-        context.Process(target=_work, args=(work, argument, rank, processes, address, mistakes), daemon=True)
+        context.Process(
+            target=_work, args=(work, argument, rank, processes, store.port, mistakes), daemon=True
+        )
         for rank in range(processes)
     ]
     stop = StopRequest()
@@ -190,10 +195,12 @@ def _start(work: Work, argument: Any, processes: int) -> int:
             signal.signal(number, stop.heed)
         return _wait(workers, mistakes, stop)
     finally:
-        for worker in workers:
-            if worker.pid is not None:
-                worker.kill()
-                worker.join()
+        begun = [worker for worker in workers if worker.pid is not None]
+        # All at once: one that outlives another has a sum that breaks, and says so.
+        for worker in begun:
+            worker.kill()
+        for worker in begun:
+            worker.join()
         for number, handler in previous:
             signal.signal(number, handler)
 
@@ -226,12 +233,12 @@ def _failures(workers: list[Any]) -> list[int]:
     return [worker.exitcode for worker in workers if worker.exitcode not in (None, 0, STOPPED)]
 
 
-def _work(work: Work, argument: Any, rank: int, processes: int, address: str, mistakes: Any) -> None:
+def _work(work: Work, argument: Any, rank: int, processes: int, port: int, mistakes: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(max(1, usable_cores() // processes))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     try:
-        status = _join(work, argument, rank, processes, address)
+        status = _join(work, argument, rank, processes, _store(port))
     except UserError as error:
         # Leaving would break the others' sums, with a traceback each: wait until the parent ends all.
         mistakes.put(str(error))
@@ -251,7 +258,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _store(port: int, is_master: bool = False) -> dist.TCPStore:
+    return dist.TCPStore("127.0.0.1", port, is_master=is_master, timeout=LONGEST_WAIT, wait_for_workers=False)

@@ -47,7 +47,7 @@ class DevelopmentSet:
     what it writes: words where its tokens make words, phones otherwise.
 
     Attributes:
-        utterances, audio: The utterances and their waveforms.
+        utterances, audio: The utterances and their waveforms, as they are (``asr evaluate`` evens levels).
         batches: The utterances in batches of like length.
     """
 

@@ -23,7 +23,7 @@ class Stumble:
 def work(ranks: Ranks, what: dict[str, Any]) -> int | None:
     """Meet for a sum, after what was asked for has happened to the last process."""
     last = ranks.rank == ranks.processes - 1
-    if what["kind"] == "mistake" and last:
+    if (what["kind"] == "mistake" and last) or (what["kind"] == "the first one's mistake" and ranks.is_main):
         raise UserError("clip.flac: no such file")
     if what["kind"] == "killed" and last:
         os.kill(os.getpid(), signal.SIGKILL)

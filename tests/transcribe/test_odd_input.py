@@ -142,15 +142,19 @@ def test_what_the_end_leaves_of_standard_input(
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"TMPDIR": str(temporary)}
     )
-    assert process.stdin is not None
-    process.stdin.write(clip.read_bytes())
-    process.stdin.flush()
-    patience = time.monotonic() + 60
-    while not list(temporary.glob("asr-*")) and time.monotonic() < patience:
-        time.sleep(0.05)
-    assert list(temporary.glob("asr-*"))
-    process.send_signal(asked)
-    assert process.wait(60) == status
+    try:
+        assert process.stdin is not None
+        process.stdin.write(clip.read_bytes())
+        process.stdin.flush()
+        patience = time.monotonic() + 300
+        while not list(temporary.glob("asr-*")) and time.monotonic() < patience:
+            time.sleep(0.05)
+        assert list(temporary.glob("asr-*"))
+        process.send_signal(asked)
+        assert process.wait(300) == status
+    finally:
+        process.kill()
+        process.wait()
     assert not list(temporary.iterdir())
 
 
