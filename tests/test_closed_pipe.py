@@ -44,7 +44,9 @@ def test_a_command_whose_reader_has_gone_ends_quietly(
     os.close(reader)
     with os.fdopen(writer, "wb") as stdout:
         done = run_into(stdout, inputs, arguments)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert done.returncode == 141
+    # On a busy machine there is progress to tell of.
+    assert all(line.startswith((b"transcribing: ", b"decoding ")) for line in done.stderr.splitlines())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -472,7 +472,8 @@ def test_a_closed_pipe_ends_quietly(
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr is not None
-    assert process.stderr.read() == b""
+    # On a busy machine there is progress to tell of.
+    assert all(line.startswith(b"transcribing: ") for line in process.stderr.read().splitlines())
     process.wait()
 
 
