@@ -81,7 +81,7 @@ def test_audio_that_is_none_is_named_and_the_rest_is_decoded(
     [
         ('{"audio_filepath": "a.flac", "dura', "line 2 is not JSON"),
         ({"duration": 1.0}, "line 2 has no 'audio_filepath'"),
-        ({"audio_filepath": "a.flac"}, "line 2: 'duration'"),
+        ({"audio_filepath": "a.flac", "duration": "long"}, "line 2: 'duration'"),
     ],
 )
 def test_a_broken_line_of_a_manifest_is_named_by_number(
