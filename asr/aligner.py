@@ -18,10 +18,8 @@ from asr.alignment import Alignment, align, word_times
 from asr.cores import ComputingOn
 from asr.corpora.text import to_letters
 from asr.errors import UserError
-from asr.levels import even_levels
 from asr.manifest import Utterance
 from asr.model import Model, find_model, load_network
-from asr.padding import padded
 from asr.recording import Recording, model_blocks, open_recording
 from asr.tokenizer import SPACE, PhoneTokenizer, Tokenizer, UnknownSymbol
 from asr.transcript import Segment, Transcript, Word
@@ -349,8 +347,7 @@ def recording_emissions(
     pieces = []
     heard = 0.0
     for window in cut_windows(blocks, round(model.frame_shift * rate), rate):
-        waveforms = even_levels([window.waveform], model.config.frontend)
-        emissions, frames = model.emissions(*padded(waveforms), head)
+        emissions, frames = model.hear([window.waveform], head)
         pieces += joiner.add(window, emissions[0, : int(frames[0])])
         end = window.start * model.frame_shift + len(window.waveform) / rate
         advance(end - heard)

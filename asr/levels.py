@@ -70,12 +70,13 @@ def _gain(loudness: Floats, side: int, near: int) -> Floats:
     # Row s is what follows on frame s - side; it is what comes before frame s as well.
     ordered = np.sort(sliding_window_view(mirrored, side), axis=1)
     levels, floors = (ordered[:, int(share * side)] for share in (_LOUD, _QUIET))
+    before = np.arange(frames)
+    after = before + side
     around = mirrored[side - near : side + near + frames]
     here = np.sort(sliding_window_view(around, 2 * near + 1), axis=1)[:, int(_LOUD * (2 * near + 1))]
-    before, after = levels[:frames], levels[side : side + frames]
-    is_before = np.abs(before - here) < np.abs(after - here)
-    level = np.where(is_before, before, after)
-    is_speech = level - np.where(is_before, floors[:frames], floors[side : side + frames]) > MODULATION
+    nearer = np.where(np.abs(levels[before] - here) < np.abs(levels[after] - here), before, after)
+    level = levels[nearer]
+    is_speech = level - floors[nearer] > MODULATION
     gain = np.clip(level.max() - level - RANGE, 0, MOST) * is_speech
     return gain * _runs(gain > 0, round(SHORTEST / FRAME))
 

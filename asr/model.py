@@ -6,6 +6,7 @@ provenance), ``model.safetensors`` and the tokens of each head.
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from asr.encoder import Encoder, EncoderConfig, State, layer_norm, linear
 from asr.errors import UserError
 from asr.files import atomic_write, is_file, is_folder
 from asr.frontend import Frontend, FrontendConfig
+from asr.levels import even_levels
 from asr.packing import pack, unpack
+from asr.padding import padded
 from asr.precision import precision_name
 from asr.tokenizer import (
     PHONES,
@@ -156,6 +159,11 @@ class AcousticModel:
             than one frame has length 0.
         """
         raise NotImplementedError
+
+    def hear(self, waveforms: Sequence[Tensor], head: str | None = None) -> tuple[Tensor, Tensor]:
+        """:meth:`emissions` of recordings ``(samples,)`` as they come, their levels evened and padded."""
+        batch, lengths = padded(even_levels(waveforms, self.config.frontend))
+        return self.emissions(batch.to(self.device), lengths.to(self.device), head)
 
 
 class Model(nn.Module, AcousticModel):

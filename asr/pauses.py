@@ -1,6 +1,6 @@
 """Where nobody speaks: runs of frames whose likeliest token is a blank or parts words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -28,11 +28,12 @@ def tokens_before(emissions: Tensor, pause_tokens: Sequence[int]) -> Tensor:
     return torch.nn.functional.pad(begins.cumsum(0), (1, 0))
 
 
-def pause_middles(emissions: Tensor, pause_tokens: Sequence[int], shortest: float) -> list[int]:
-    """The frames in the middle of each pause of at least so many frames in ``(frames, vocabulary)``."""
+def long_pauses(emissions: Tensor, pause_tokens: Sequence[int], shortest: float) -> Iterator[tuple[int, int]]:
+    """The middle and the length of each pause of at least so many frames in ``(frames, vocabulary)``."""
     begins, ends = pauses(emissions, pause_tokens)
-    middles: list[int] = ((begins + ends) // 2)[ends - begins >= shortest].tolist()
-    return middles
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        if end - begin >= shortest:
+            yield (begin + end) // 2, end - begin
 
 
 def longest_pause(emissions: Tensor, pause_tokens: Sequence[int] = (0,)) -> int:

@@ -15,10 +15,8 @@ from torch import Tensor
 from asr.audio import read_audio
 from asr.batching import share_out
 from asr.errors import UserError
-from asr.levels import even_levels
 from asr.manifest import Utterance
 from asr.model import AcousticModel
-from asr.padding import padded
 from asr.pipeline import workers
 
 Result = TypeVar("Result")
@@ -96,7 +94,7 @@ def _decode_batch(
     if not read:
         return result
     with torch.inference_mode():
-        emissions, frames = model.emissions(*padded(even_levels(waveforms, model.config.frontend)), head)
+        emissions, frames = model.hear(waveforms, head)
     for place, value in zip(read, decode(emissions, frames), strict=True):
         result.results[place] = value
     return result

@@ -24,7 +24,7 @@ from asr.encoder import State
 from asr.errors import UserError
 from asr.frontend_stream import FrontendStream
 from asr.model import AcousticModel, Model
-from asr.pauses import longest_pause, pause_middles
+from asr.pauses import long_pauses, longest_pause
 from asr.recording import Samples, check_rate, float_samples
 from asr.resampling import Resampler
 from asr.transcript import Hypothesis, Segment
@@ -216,9 +216,9 @@ class Stream:
 
     def _settled_frames(self) -> int:
         """Frames up to the middle of the first pause, or, where none comes, of the longest short one."""
-        middles = pause_middles(self._held, self._pause_tokens, self._pause_frames)
-        if middles:
-            return middles[0]
+        first = next(long_pauses(self._held, self._pause_tokens, self._pause_frames), None)
+        if first is not None:
+            return first[0]
         if len(self._held) < self._longest_frames:
             return 0
         half = self._longest_frames // 2

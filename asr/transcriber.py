@@ -19,7 +19,6 @@ from asr.decoding.options import Decoder, DecodingOptions
 from asr.decoding.words import timed_words
 from asr.errors import UserError
 from asr.files import utf8_name
-from asr.levels import even_levels
 from asr.model import AcousticModel, find_model, load_network
 from asr.padding import padded, unpadded
 from asr.pauses import pause_tokens
@@ -144,7 +143,6 @@ class Transcriber:
         self.sample_rate = model.config.frontend.sample_rate
         self.frame_shift = model.frame_shift
         self.pause_tokens: Sequence[int] = pause_tokens(model.tokenizers[self.head])
-        self._device = model.device
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -271,8 +269,7 @@ class Transcriber:
     @torch.inference_mode()
     def emissions(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Log-probabilities ``(frames, vocabulary)`` of waveforms ``(samples,)`` of any length."""
-        batch, lengths = padded(even_levels(waveforms, self.model.config.frontend))
-        emissions, frames = self.model.emissions(batch.to(self._device), lengths.to(self._device), self.head)
+        emissions, frames = self.model.hear(waveforms, self.head)
         return unpadded(emissions.cpu(), frames)
 
     @torch.inference_mode()

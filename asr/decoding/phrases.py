@@ -69,15 +69,12 @@ def cut_at_pauses(
 
 def _cuts(emissions: "Tensor", pause: float, frame_shift: float, tokens: Sequence[int]) -> list[int]:
     """Frames in the middle of long pauses; the longest first, since they end sentences."""
-    from asr.pauses import pauses, tokens_before
+    from asr.pauses import long_pauses, tokens_before
 
-    begins, ends = pauses(emissions, tokens)
-    lengths = (ends - begins).tolist()
-    middles = ((begins + ends) // 2).tolist()
     said = tokens_before(emissions, tokens).tolist()
     edges = [0, len(emissions)]
-    long_enough = [number for number, length in enumerate(lengths) if length >= pause / frame_shift]
-    for middle in (middles[number] for number in sorted(long_enough, key=lambda number: -lengths[number])):
+    found = long_pauses(emissions, tokens, pause / frame_shift)
+    for middle, _ in sorted(found, key=lambda pause: -pause[1]):
         place = bisect(edges, middle)
         before, after = edges[place - 1 : place + 1]
         if min(said[middle] - said[before], said[after] - said[middle]) >= FEWEST_TOKENS:

@@ -9,6 +9,7 @@ from asr.files import check_own_folder
 from asr.model import CONFIG, NETWORK_PARTS, Model, find_model, load_network, save_network
 from asr.packing import STORAGES
 from asr.training.kept_models import kept_models
+from asr.training.run_folder import MODEL
 
 _OF_TRAINING = {"dropout", "recurrent_dropout"}
 
@@ -68,7 +69,7 @@ def average_models(sources: Sequence[Path], output: Path, storage: str = "fp32")
         raise UserError(
             f"{output}: is one of the models that are averaged; give the mean a folder of its own"
         )
-    if output.name == "model" and kept_models(output.resolve().parent):
+    if output.name == MODEL and kept_models(output.resolve().parent):
         raise UserError(f"{output}: is the best model of its run; give the mean a folder of its own")
     check_own_folder(output, CONFIG, NETWORK_PARTS)
     first = load_network(find_model(sources[0]))

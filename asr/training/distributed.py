@@ -62,12 +62,19 @@ class StopRequest:
 def heed_stop() -> Iterator[StopRequest]:
     """A request that Ctrl-C and SIGTERM make, in place of what they did before."""
     request = StopRequest()
-    previous = [(number, signal.signal(number, request.heed)) for number in STOP_SIGNALS]
-    try:
+    with _stop_signals(request.heed):
         yield request
+
+
+@contextmanager
+def _stop_signals(handler: Any) -> Iterator[None]:
+    """Another handler of Ctrl-C and SIGTERM, or none, and afterwards that from before."""
+    previous = [(number, signal.signal(number, handler)) for number in STOP_SIGNALS]
+    try:
+        yield
     finally:
-        for number, handler in previous:
-            signal.signal(number, handler)
+        for number, before in previous:
+            signal.signal(number, before)
 
 
 @dataclass(frozen=True)
@@ -185,24 +192,20 @@ def _start(work: Work, argument: Any, processes: int) -> int:
         )
         for rank in range(processes)
     ]
-    stop = StopRequest()
     # Workers ignore Ctrl-C until they can act on it, and hear of it from here.
-    previous = [(number, signal.signal(number, signal.SIG_IGN)) for number in STOP_SIGNALS]
-    try:
-        for worker in workers:
-            worker.start()
-        for number in STOP_SIGNALS:
-            signal.signal(number, stop.heed)
-        return _wait(workers, mistakes, stop)
-    finally:
-        begun = [worker for worker in workers if worker.pid is not None]
-        # All at once: one that outlives another has a sum that breaks, and says so.
-        for worker in begun:
-            worker.kill()
-        for worker in begun:
-            worker.join()
-        for number, handler in previous:
-            signal.signal(number, handler)
+    with _stop_signals(signal.SIG_IGN):
+        try:
+            for worker in workers:
+                worker.start()
+            with heed_stop() as stop:
+                return _wait(workers, mistakes, stop)
+        finally:
+            begun = [worker for worker in workers if worker.pid is not None]
+            # All at once: one that outlives another has a sum that breaks, and says so.
+            for worker in begun:
+                worker.kill()
+            for worker in begun:
+                worker.join()
 
 
 def _wait(workers: list[Any], mistakes: Any, stop: StopRequest) -> int:
